@@ -178,7 +178,7 @@ def test_a_ledger_is_loaded_as_it_was_written_and_a_word_for_a_number_is_named(a
     assert found["total_hours"] == pytest.approx(written[0].total_hours, rel=1e-5)
     assert math.isnan(found["sacct_hours"]) and found["flags"] == written[0].flags
     path.write_text(path.read_text().replace(DEVICE["name"] + ",", DEVICE["name"] + ",two"))
-    with pytest.raises(SlqError, match=r"gpu_hours\.csv:2: could not convert string to float: 'two.*count the hours"):
+    with pytest.raises(SlqError, match=r"gpu_hours\.csv:2: could not convert string to float: 'two.*; delete the file"):
         load_ledger(path)
     assert load_ledger(tmp_path / "none.csv").empty
 

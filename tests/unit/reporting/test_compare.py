@@ -314,7 +314,7 @@ def test_two_seeds_of_one_folder_are_compared_as_those_of_two_folders_are(tmp_pa
     assert read_json(tmp_path / "out.json")["a"]["what"] == "preset mini, 2 runs, seed 2"
     capsys.readouterr()
     refused = {
-        ("mini", "1", "3"): "mini: holds no run of seed 3; there are seeds 1, 2",
+        ("mini", "1", "3"): "mini: no run of seed 3; existing seeds: 1, 2",
         ("mini", "1", "2", "2"): "--seeds 1 2 2: expected one for A and one for B, of which paper has none",
         ("paper", "1", "2"): "--seeds 1 2: expected one for A and one for B, of which paper has none",
     }

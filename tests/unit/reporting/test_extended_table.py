@@ -263,7 +263,7 @@ def test_of_several_seeds_the_first_is_shown_and_that_is_said(results: Path) -> 
         (
             "baseline.json",
             {"baseline": "other"},
-            r"baselines/clip/baseline\.json: key baseline is 'other', its folder says 'clip'",
+            r"baselines/clip/baseline\.json: key baseline is 'other'; expected 'clip' in this folder",
         ),
         ("baseline.json", {"schema": 7}, r"baselines/clip/baseline\.json: key schema is 7; expected 2"),
         ("retrieval/mini-f.json", {"ci95": {}}, r"baselines/clip/retrieval/mini-f\.json: key ci95\.i2t is missing"),

@@ -155,7 +155,7 @@ def test_numbers_print_like_the_papers(results: Path) -> None:
     ("file", "keys", "value", "message"),
     [
         ("run.json", ("schema",), 3, r"run\.json: key schema is 3"),
-        ("run.json", ("seed",), 7, r"run\.json: key seed is 7, its folder says 1"),
+        ("run.json", ("seed",), 7, r"run\.json: key seed is 7; expected 1 in this folder"),
         ("run.json", ("hidden_size",), None, r"run\.json: key hidden_size is missing"),
         ("run.json", ("parameters", "trainable"), "many", r"run\.json: key parameters\.trainable is 'many'"),
         ("run.json", ("spans", "train"), None, r"run\.json: .*spans\.train"),

@@ -23,7 +23,7 @@ def test_the_version_is_one() -> None:
 def test_a_folder_with_an_earlier_name_in_it_is_refused_by_the_tables(tmp_path: Path, name: str) -> None:
     Runs(tmp_path / "results", "mini").run("mini-a", "slq", 10, CPU)
     (tmp_path / "results/mini" / name).mkdir()
-    message = rf"results/mini: has {name}: written by a version before 0\.2\.0, and this is slq {VERSION}; move the"
+    message = rf"results/mini: contains {name}: written by a version before 0\.2\.0, and this is slq {VERSION}; move"
     with pytest.raises(SlqError, match=message):
         render(MINI, tmp_path / "results", REFERENCE, TEMPLATES, tmp_path / "out")
     assert not (tmp_path / "out").exists()

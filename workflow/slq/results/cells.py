@@ -13,32 +13,33 @@ EMPTY_STATES = ("missing", "stale")  # states of a cell that shows no number
 RankMark = Literal["", "best", "second"]
 Formatter = Callable[[float], str]
 
-MIXED_DEVICES = "not hours of one device: "  # the beginning of the reason why hours are not added or divided
-ABSENT = " does not exist"  # the end of the reason why a file gives no number
+MIXED_DEVICES = "not hours of one device: "  # prefix of the reason why hours are not added or divided
+ABSENT = " does not exist"  # suffix of the reason for a missing number; the name of the file precedes it
 SUFFIX_FACTORS = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9}
 
 
 @dataclass(frozen=True)
 class TableCell:
-    """A cell of a table, built by one classmethod per state; `mark_best` marks the best of several.
+    """A cell of a table, built by one classmethod per state; `mark_best` marks the best of several cells.
 
     Attributes:
-        value: the full number, or a word (the name of a device); None if and only if the cell is missing or stale
+        value: the unrounded number, or a word such as the name of a device; None if and only if the cell is missing or
+            stale
         text: the value as printed
-        state: how the number was obtained, or that there is none
-        source: paths of the files that hold the number, relative to the folder above the results folder, joined by
-            semicolons; for a quoted number the reference CSV and its line; for an inherited one the inheriting file;
-            for a missing or stale cell, why it has no number
-        comparable: whether the cell may be ranked together with the other comparable cells of its column
+        state: how the number was obtained, or why there is none
+        source: paths of the files that hold the number, relative to the parent of the results folder and joined by
+            semicolons. A quoted number has the reference CSV and its line, an inherited number also the inheriting
+            file. A missing or stale cell has its reason here.
+        comparable: whether the cell may be ranked against the other comparable cells of its column
         mark: the rank that the table highlights
-        sd: the sample standard deviation that belongs to a mean of two or more runs
-        spread: the sd as printed, with as many decimals as `text`; empty without one
-        n: how many runs of one method, which differ only in their seed, the number is computed from or inherited by
-        low, high: the ends of the number's 95 % interval
-        interval: both ends as printed, with as many decimals as `text`
-        reason: for a missing cell, which file does not exist or what else is lacking; for a stale one, which file no
-            longer follows from which; for an inherited one, why it is inherited and from which run; for a mean over
-            fewer seeds, which seeds are left out and why
+        sd: the sample standard deviation, if the value is a mean over two or more runs
+        spread: the sd as printed, with as many decimals as `text`; empty if there is no sd
+        n: the number of runs of one method, differing only in their seed, that the number averages or is inherited by
+        low, high: the bounds of the 95 % confidence interval
+        interval: both bounds as printed, with as many decimals as `text`
+        reason: depends on the state. Missing: which file does not exist, or what else is lacking. Stale: which file no
+            longer matches the file that it was computed from. Inherited: why, and from which run. Measured as a mean
+            over fewer seeds than planned: which seeds are left out, and why.
     """
 
     value: float | str | None
@@ -56,7 +57,7 @@ class TableCell:
     reason: str = ""
 
     def with_interval(self, low: float, high: float, formatter: Formatter) -> "TableCell":
-        """Return the same cell with its 95 % interval."""
+        """Return a copy of the cell with its 95 % confidence interval."""
         return replace(self, low=low, high=high, interval=f"{formatter(low)}, {formatter(high)}")
 
     @classmethod
@@ -70,7 +71,7 @@ class TableCell:
     def mean(cls, values: Sequence[float], formatter: Formatter, source: str, comparable: bool = True) -> "TableCell":
         """Build the cell of a mean over runs that differ only in their seed.
 
-        Its sd is the sample standard deviation (n - 1), given if there are two or more runs.
+        With two or more runs, its sd is the sample standard deviation (divisor n - 1).
         """
         cell = cls.measured(statistics.mean(values), formatter, source, comparable, n=len(values))
         if len(values) < 2:
@@ -80,7 +81,7 @@ class TableCell:
 
     @classmethod
     def measured_text(cls, value: str, source: str) -> "TableCell":
-        """Build the cell of a measured property that is no number, such as the name of a device."""
+        """Build the cell of a measured property that is not a number, such as the name of a device."""
         return cls(value, value, "measured", source)
 
     @classmethod
@@ -101,28 +102,28 @@ class TableCell:
         """Build the cell of a number that follows from another run and needs no measurement.
 
         Args:
-            source: the files that the number is inherited through
-            n: how many runs inherit it
-            reason: why it is inherited; without one, `source`
+            source: the file that holds the number, and the file that inherits it
+            n: the number of runs that inherit it
+            reason: why it is inherited; defaults to `source`
         """
         return cls(value, formatter(value), "inherited", source, comparable, n=n, reason=reason or source)
 
     @classmethod
     def missing(cls, reason: str) -> "TableCell":
-        """Build a cell without a number: never a zero, and never the value of something else."""
+        """Build a cell without a number, for which neither zero nor another number is ever substituted."""
         return cls(None, "", "missing", reason, reason=reason)
 
     @classmethod
     def stale(cls, reason: str) -> "TableCell":
-        """Build a cell without a number because the file's number no longer follows from its inputs."""
+        """Build a cell without a number, because the number in the file no longer follows from the file's inputs."""
         return cls(None, "", "stale", reason, reason=reason)
 
 
 def mean_cell(rows: Sequence[Any]) -> TableCell:
-    """Build the cell of a number from its rows, one per seed: their mean, or an empty cell if none has a number.
+    """Build the cell of the mean over rows, one per seed; an empty cell if no row has a number.
 
-    Where every run inherits the same number, the cell is inherited and no mean is taken. Hours of different devices are
-    different units, of which there is no mean.
+    If every run inherits the same number, the cell is inherited. Hours on different devices are different units and
+    are not averaged.
 
     Args:
         rows: rows of `slq.results.load.load`
@@ -144,9 +145,9 @@ def mean_cell(rows: Sequence[Any]) -> TableCell:
 
 
 def empty_cell(rows: Iterable[Any]) -> TableCell:
-    """Build the cell that says why rows have no number; rows that have one are skipped.
+    """Build the cell that states why rows have no number; rows that have one are skipped.
 
-    It is stale if one of them is stale, else missing.
+    The cell is stale if any row is stale, and missing otherwise.
     """
     empty = [row for row in rows if row.state in EMPTY_STATES]
     reasons = list(dict.fromkeys(row.reason for row in empty))
@@ -158,12 +159,12 @@ def empty_cell(rows: Iterable[Any]) -> TableCell:
 
 
 def with_numbers(rows: Iterable[Any]) -> list[Any]:
-    """Return the rows that have a number: the measured and the inherited ones."""
+    """Return the rows that have a number, which are the measured and the inherited rows."""
     return [row for row in rows if row.state not in EMPTY_STATES]
 
 
 def common_value(rows: Sequence[Any]) -> float | None:
-    """Return the number that all rows share; None without any row.
+    """Return the number that all rows share; None if there are no rows.
 
     Raises:
         SlqError: two files disagree, so their results do not belong in one table
@@ -176,10 +177,10 @@ def common_value(rows: Sequence[Any]) -> float | None:
 
 
 def common_cell(rows: Iterable[Any], reason: str) -> TableCell:
-    """Build the cell of a number that is the same for all runs, and takes part in no ranking.
+    """Build the cell of a number that is the same for all runs; it is not ranked.
 
     Args:
-        reason: why there is none, if no row has a number
+        reason: the reason of the missing cell, if no row has a number
     """
     found = with_numbers(rows)
     value = common_value(found)
@@ -194,10 +195,10 @@ def join_sources(rows: Iterable[Any]) -> str:
 
 
 def mark_best(cells: Sequence[TableCell], higher_is_better: bool = True) -> list[TableCell]:
-    """Return the same cells with the best and the second-best marked.
+    """Return copies of the cells with the best and the second-best marked.
 
-    Values (means, where there are several runs) are compared as printed, so that two cells that look equal share their
-    mark; the second-best is the next distinct value. Empty and incomparable cells are not ranked and stay unmarked.
+    Values, which are means if there are several runs, are compared as printed, so that cells that look equal share a
+    mark. The second-best is the next distinct value. Empty and incomparable cells are not ranked and stay unmarked.
     """
     printed_values = [parse_printed_number(cell.text) if _is_ranked(cell) else None for cell in cells]
     distinct_values = sorted({value for value in printed_values if value is not None}, reverse=higher_is_better)
@@ -238,7 +239,7 @@ def format_integer(value: float) -> str:
 
 
 def with_sign(formatter: Formatter) -> Formatter:
-    """Return a formatter of differences: as `formatter`, with a sign unless the value prints as zero."""
+    """Return a formatter for differences, which adds a sign to `formatter` unless the value prints as zero."""
 
     def format_signed(value: float) -> str:
         """Format a difference with its sign."""
@@ -257,23 +258,23 @@ def format_p_value(value: float) -> str:
 def format_hours(value: float) -> str:
     """Format hours with one decimal as in the paper.
 
-    Below 1 they have two significant digits, so that seconds do not print as 0.0.
+    Hours below 1 have two significant digits, so that seconds do not print as 0.0.
     """
     exponent = int(f"{value:.1e}".split("e")[1])
     return f"{value:.{max(1 - exponent, 1)}f}"
 
 
 def format_significant_digits(value: float) -> str:
-    """Format a number of any size with three significant digits, or with all digits before the point."""
+    """Format a number with three significant digits, or as a whole number from 100 on."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def format_parameter_count(value: float) -> str:
     """Format a number of parameters as the paper does: 0.6B, 4.4M, 36k.
 
-    Below ten thousand it has one decimal, 1.0k; below a thousand it is printed in full.
+    Numbers below ten thousand have one decimal (1.0k); numbers below a thousand are printed in full.
     """
-    # At each bound the next smaller unit would round up to this one: 999,600 is 1.0M and not 1000k.
+    # A bound is the first number that the next smaller format would round up to this one: 999,600 is 1.0M, not 1000k.
     for bound, unit, decimals in ((99.95e6, "B", 1), (999.5e3, "M", 1), (9.95e3, "k", 0), (999.5, "k", 1)):
         if value >= bound:
             return f"{value / SUFFIX_FACTORS[unit]:.{decimals}f}{unit}"

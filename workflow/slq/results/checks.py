@@ -1,4 +1,4 @@
-"""Results of checks in one form, for the paper's sentences, its numbers and its tables."""
+"""Common form of the results of all checks, on the paper's claims, numbers and tables."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,16 +10,15 @@ VERDICTS: tuple[Verdict, ...] = ("supported", "contradicted", "undecided", "not 
 
 @dataclass(frozen=True)
 class Evidence:
-    """One line that a verdict rests on.
+    """One line of evidence for a verdict.
 
     Attributes:
         subject: the number or comparison that the line is about
-        value: the number or the arithmetic as a reader sees it; where there is no number, why; empty where nothing
-            needs to be shown
-        verdict: of a printed number or table, `contradicted` where a reader should look at it
+        value: the printed number or arithmetic; if there is no number, the reason; empty if nothing needs to be shown
+        verdict: for a number that the paper prints, `contradicted` marks it for the reader's attention
         files: the files that the value was computed from, joined by `; `
-        number: the row of the paper's number (`slq.results.paper`), if the line is about one
-        count: how many numbers the line covers
+        number: the row of the paper's number (`slq.results.paper`), if the line is about such a number
+        count: the number of numbers that the line covers
     """
 
     subject: str
@@ -36,15 +35,15 @@ def number_evidence(number: Any, value: str, verdict: Verdict) -> Evidence:
 
 
 def number_check(number: Any, fault: str) -> Evidence:
-    """Build the line about a checked number: contradicted by a fault, or supported and without a word."""
+    """Build the line about a checked number: contradicted with the text of a fault, or supported without a text."""
     return number_evidence(number, fault, "contradicted" if fault else "supported")
 
 
 def combine_verdicts(verdicts: Iterable[Verdict]) -> Verdict:
     """Combine the verdicts on the parts of a claim.
 
-    The result is `contradicted` if one part is; `not tested` if all parts are, or there is none; `supported` if all
-    parts are; else `undecided`.
+    The result is `contradicted` if any part is, `not tested` if all parts are or there are no parts, `supported` if all
+    parts are, and `undecided` otherwise.
     """
     distinct = set(verdicts)
     if "contradicted" in distinct:
@@ -56,11 +55,11 @@ def combine_verdicts(verdicts: Iterable[Verdict]) -> Verdict:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The result of a check: why its verdict is as it is, and all numbers that it rests on.
+    """The result of a check: the reason for its verdict, and the evidence for it.
 
     Attributes:
         reason: a sentence for the reader
-        evidence: one line for each number
+        evidence: one line per number
     """
 
     reason: str
@@ -78,5 +77,5 @@ def count_tested(evidence: Iterable[Evidence]) -> int:
 
 
 def count_contradicted(evidence: Iterable[Evidence]) -> int:
-    """Count the contradicted numbers, which a reader should look at."""
+    """Count the contradicted numbers, which deserve the reader's attention."""
     return sum(line.count for line in evidence if line.verdict == "contradicted")

@@ -1,4 +1,4 @@
-"""Curves of a training: its loss over steps, and its recalls on the val split over epochs."""
+"""Training curves: the loss over steps, and the recalls on the val split over epochs."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ CurvePoint = tuple[str, float, float, str]  # direction, or empty for the loss; 
 
 
 def training_curves(folder: Path, backbone: str, method: str, seed: int) -> list[CurvePoint]:
-    """Read the loss and R@5 of both directions of a run from its events; without any step there are no points.
+    """Read the loss and the R@5 of both directions of a run from its events; no points if it has taken no step.
 
-    If several attempts made a step or an epoch, the last one counts, as the final weights come from it.
+    If several attempts recorded the same step or epoch, the last record is used, because it led to the final weights.
 
     Args:
         folder: the preset's folder

@@ -1,4 +1,4 @@
-"""Evidence of a number: the ranks of a recall, the scored answers of a score."""
+"""Evidence behind a number: the ranks behind a recall, or the scored answers behind a score."""
 
 from typing import Any
 
@@ -9,18 +9,18 @@ from slq.results.cells import ABSENT, EMPTY_STATES, TableCell, empty_cell
 
 
 def evidence(row: Any) -> pd.DataFrame | TableCell:
-    """Read what a number was computed from, or return the empty cell that says why there is nothing.
+    """Read the ranks or answers that a number was computed from, or return an empty cell with the reason they lack.
 
     Args:
         row: a row of `slq.results.load.load`
 
     Returns:
-        Of retrieval the ranks of the number's variant (`slq.evaluation.rank_table`), of retention a row per question
-        with its `id` and whether it `is_correct` according to the scorer that tables print. `attrs` has the
-        file's name as `source`, and whether it is another run's (`inherits`).
+        For retrieval: the ranks of the number's variant (`slq.evaluation.rank_table`). For retention: one row per
+        question with its `id` and whether it `is_correct` according to the scorer that the tables print. In `attrs`,
+        `source` is the name of the file, and `inherits` tells whether the file belongs to another run.
 
     Raises:
-        SlqError: the ranks or answers are incomplete, or are not those that the metrics file was computed from
+        SlqError: the ranks or answers are incomplete, or the metrics file was computed from other ones
     """
     if row.state in EMPTY_STATES:
         return empty_cell([row])

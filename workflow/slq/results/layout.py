@@ -1,4 +1,4 @@
-"""The rows and columns of one preset's tables: backbones, methods and datasets, as a job gets them."""
+"""Layout of one preset's tables: the backbones, methods and datasets that a job receives as rows and columns."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from slq.config.runs import list_run_seeds
 from slq.evaluation.retention_metrics import HIT_COUNT_BENCHMARKS
 from slq.methods.registry import BASE
 
-BASELINES = "baselines"  # the folder, in a preset's folder, for results of systems that are not runs
+BASELINES = "baselines"  # the folder of a preset that holds the results of systems that are not runs
 RUN_GLOB = "*/*/seed*/run.json"  # relative to a preset's folder
-ENTRY_KEYS = ("backbones", "retrieval_datasets", "knowledge_datasets", "retention_datasets")  # of a layout: entries
-PLAIN_KEYS = ("preset", "table3_base", "proposed_method", "cost_baseline")  # of a layout: taken as they are
+ENTRY_KEYS = ("backbones", "retrieval_datasets", "knowledge_datasets", "retention_datasets")  # lists of LayoutEntry
+PLAIN_KEYS = ("preset", "table3_base", "proposed_method", "cost_baseline")  # keys whose values are used unchanged
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class LayoutEntry:
     """A backbone or a dataset.
 
     Attributes:
-        name: in the results
-        label: in print
+        name: the name in result files and paths
+        label: the printed name
         paper_name: the paper's row or column that it represents; empty if none
-        scored_as: of a retention dataset, the benchmark whose scorers judge its answers
+        scored_as: for a retention dataset, the benchmark whose scorers judge its answers
     """
 
     name: str
@@ -35,12 +35,12 @@ class LayoutEntry:
 
     @property
     def is_from_paper(self) -> bool:
-        """Whether it is the paper's own and no stand-in for it: decided by the name in the config."""
+        """Whether it is the paper's own backbone or dataset, not a stand-in: the names are equal."""
         return self.name == self.paper_name
 
     @property
     def is_scored_in_hits(self) -> bool:
-        """Whether its score is a number of hits, as OCRBench's is; all other scores are percent."""
+        """Whether its score is a number of hits, as for OCRBench; all other scores are percentages."""
         return self.scored_as in HIT_COUNT_BENCHMARKS
 
 
@@ -49,9 +49,9 @@ class MethodRow:
     """A method as tables and figures show it.
 
     Attributes:
-        name: in the results
-        label, color: in print
-        changes_backbone: whether its runs may answer otherwise than the untouched backbone
+        name: the name in result files and paths
+        label, color: the printed name and colour
+        changes_backbone: whether its runs may answer differently from the untouched backbone
     """
 
     name: str
@@ -65,14 +65,15 @@ class ReportLayout:
     """The rows and columns that the config selects.
 
     Attributes:
-        methods: those that the preset runs
-        rows: all methods that tables show, in their order; one that the preset does not run is shown as not run
-        proposed_method: the paper's own
-        cost_baseline: the method whose hours others are divided by
-        knowledge_datasets: retrieval datasets whose queries need knowledge; only a figure shows them
+        methods: the methods that the preset runs
+        rows: all methods that tables show, in order; a method that the preset does not run is shown as not run
+        proposed_method: the paper's own method
+        cost_baseline: the method whose hours the hours of all methods are divided by
+        knowledge_datasets: retrieval datasets whose queries need knowledge; only one figure shows them
         table3_base: whether Table 3 has a row for the untouched backbone
         baselines: systems that are not runs, in the order of the extended Table 1
-        older_code: jobs whose results were made by other code than the present and stay, as the code is pinned
+        older_code: jobs whose results were made by an older version of the code; they are kept because the code is
+            pinned
     """
 
     preset: str
@@ -91,28 +92,28 @@ class ReportLayout:
 
     @property
     def labels(self) -> dict[str, str]:
-        """The label of each method that tables show, by name, in their order."""
+        """Labels of the methods that tables show, by name and in order."""
         return {row.name: row.label for row in self.rows}
 
     @property
     def colors(self) -> dict[str, str]:
-        """The colour of each method, by name."""
+        """Colours of the methods that tables show, by name."""
         return {row.name: row.color for row in self.rows}
 
     @property
     def trained_methods(self) -> list[str]:
-        """The methods that tables show, without the untouched base."""
+        """The methods that tables show, except the untouched base."""
         return [row.name for row in self.rows if row.name != BASE]
 
     @property
     def other_methods(self) -> list[str]:
-        """The methods that the proposed one is compared with: those above it in the paper, the nearest first."""
+        """The methods that the proposed method is compared with: those above its row, nearest first, then the rest."""
         place = self.trained_methods.index(self.proposed_method)
         return [*reversed(self.trained_methods[:place]), *self.trained_methods[place + 1 :]]
 
     @property
     def unchanged_methods(self) -> list[str]:
-        """The methods whose runs answer as the untouched backbone."""
+        """The methods whose runs give the same answers as the untouched backbone."""
         return [row.name for row in self.rows if not row.changes_backbone]
 
     def seeds_of(self, method: str) -> tuple[int, ...]:
@@ -120,12 +121,12 @@ class ReportLayout:
         return list_run_seeds(method, self.seeds) if method in self.methods else ()
 
     def compared_seed(self, method: str) -> int:
-        """Return the first seed of a method, whose run represents it where one run is compared."""
+        """Return the first seed of a method, whose run represents the method wherever single runs are compared."""
         return list_run_seeds(method, self.seeds)[0]
 
     @property
     def runs(self) -> list[tuple[str, str, int]]:
-        """List the backbone's name, method and seed of every run, in the order of the tables."""
+        """The backbone's name, the method and the seed of every run, in the order of the tables."""
         methods = [method for method in self.labels if method in self.methods]
         names = [one.name for one in self.backbones]
         return [(name, method, seed) for name in names for method in methods for seed in self.seeds_of(method)]
@@ -137,7 +138,7 @@ class ReportLayout:
 
     @property
     def which_seeds(self) -> str:
-        """The seeds as captions name them: `seed 1`, or `seeds 1, 2`."""
+        """The seeds in the words of a caption: `seed 1` or `seeds 1, 2`."""
         return f"seed{'s' * self.has_several_seeds} {', '.join(map(str, self.seeds))}"
 
 
@@ -151,9 +152,9 @@ def find_layout(
     """Derive the layout of a preset's folder from the files that exist.
 
     Args:
-        backbones, datasets: entries by name; a name that has none here stands for nothing of the paper's
-        run_folders: the runs that the layout is to have alone; all runs and baselines if there are none
-        labels: of methods, by name, in the tables' order; a method without one is called by its name
+        backbones, datasets: known entries by name; any other name gets an entry that represents nothing in the paper
+        run_folders: restricts the layout to these runs; if empty, the layout has all runs and baselines
+        labels: labels of methods by name, in the order of the tables; a method without a label is shown by its name
 
     Raises:
         SlqError: the folder of a run is not named `seed<k>`
@@ -186,7 +187,7 @@ def find_layout(
 
 
 def find_runs_of_seed(folder: Path, seed: int) -> list[Path]:
-    """List the runs of a preset's folder that have a seed, and those of base, which has none.
+    """List the runs of one seed in a preset's folder, and the runs of base, which does not depend on a seed.
 
     Raises:
         SlqError: no run has the seed, or the folder of a run is not named `seed<k>`
@@ -194,19 +195,15 @@ def find_runs_of_seed(folder: Path, seed: int) -> list[Path]:
     seeds = {path.parent: _parse_seed(path.parent) for path in sorted(folder.glob(RUN_GLOB))}
     there = sorted({number for run, number in seeds.items() if run.parent.name != BASE})
     if seed not in there:
-        raise SlqError(f"{folder}: holds no run of seed {seed}; there are seeds {', '.join(map(str, there)) or 'none'}")
+        raise SlqError(f"{folder}: no run of seed {seed}; existing seeds: {', '.join(map(str, there)) or 'none'}")
     return [run for run, number in seeds.items() if number == seed or run.parent.name == BASE]
 
 
 def _parse_seed(run_folder: Path) -> int:
-    """Parse the seed from the name of a run's folder.
-
-    Raises:
-        SlqError: the name is not `seed<k>`.
-    """
+    """Parse the seed from the name of a run's folder, `seed<k>`."""
     number = run_folder.name.removeprefix("seed")
     if not number.isdecimal():
-        raise SlqError(f"{run_folder}: is no folder of a run; expected seed<k>")
+        raise SlqError(f"{run_folder}: not the folder of a run; expected a folder named seed<k>")
     return int(number)
 
 
@@ -216,7 +213,7 @@ class DatasetColumn:
 
     Attributes:
         paper_column: the name of the paper's column
-        dataset: the dataset of the layout; None where it has none for the paper's column
+        dataset: the layout's dataset for the column; None if the layout has none
     """
 
     paper_column: str
@@ -228,14 +225,14 @@ class DatasetColumn:
         return self.dataset.name if self.dataset else self.paper_column
 
     def header(self, paper_headers: Mapping[str, str]) -> str:
-        """Return the paper's header for the paper's dataset or an empty column, else the label of our dataset."""
+        """Return the paper's header for the paper's dataset or an empty column, and our dataset's label otherwise."""
         if self.dataset is None or self.dataset.is_from_paper:
             return paper_headers.get(self.paper_column, self.dataset.label if self.dataset else self.paper_column)
         return self.dataset.label
 
 
 def match_paper_columns(datasets: Sequence[LayoutEntry], paper_columns: Sequence[str]) -> list[DatasetColumn]:
-    """Return the paper's columns in the paper's order, then the datasets that match none of them."""
+    """Return the paper's columns in the paper's order, followed by the datasets that match none of them."""
     columns = []
     for paper_column in paper_columns:
         matching = [entry for entry in datasets if entry.paper_name == paper_column]
@@ -246,11 +243,7 @@ def match_paper_columns(datasets: Sequence[LayoutEntry], paper_columns: Sequence
 
 
 def parse_layout(layout: Mapping[str, Any]) -> ReportLayout:
-    """Parse the layout that a job gets (`slq.config.job_settings.layout`).
-
-    Raises:
-        SlqError: a key is missing or a method is unknown
-    """
+    """Parse the layout that a job receives (`slq.config.job_settings.layout`)."""
     try:
         classes = {**dict.fromkeys(ENTRY_KEYS, LayoutEntry), "rows": MethodRow, "baselines": Baseline}
         lists: dict[str, Any] = {key: tuple(one(**entry) for entry in layout[key]) for key, one in classes.items()}
@@ -262,7 +255,7 @@ def parse_layout(layout: Mapping[str, Any]) -> ReportLayout:
     named = {*parsed.methods, parsed.proposed_method, parsed.cost_baseline}
     if unknown := sorted(named - parsed.labels.keys()):
         raise SlqError(
-            f"layout of the tables: unknown methods {unknown}; expected some of {list(parsed.labels)}, "
-            "which are the paper's (table3.csv) and the preset's"
+            f"layout of the tables: unknown methods {unknown}; expected methods of the paper (table3.csv) or of the "
+            f"preset: {list(parsed.labels)}"
         )
     return parsed

@@ -1,4 +1,4 @@
-"""The ledger of a preset's hours, `gpu_hours.csv`: its columns, how it is written, and its reader."""
+"""Columns, writer and reader of `gpu_hours.csv`, the ledger of a preset's device hours."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
@@ -10,12 +10,12 @@ from slq.common.errors import SlqError
 from slq.common.files import read_csv_rows
 
 LEDGER_FILE = "gpu_hours.csv"  # in a preset's folder
-BASELINE_STAGE = "baselines"  # the one stage of each system of Table 1 that is not a run, and the folder of all
+BASELINE_STAGE = "baselines"  # the only stage of a baseline, and the name of the folder that holds all baselines
 
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """The cost of one stage of a run; docs/hours.md explains each column and its unit. None: not known."""
+    """The cost of one stage of a run; None means unknown. docs/hours.md explains each column and its unit."""
 
     backbone: str
     method: str
@@ -52,15 +52,15 @@ def format_ledger_csv(ledger_rows: Iterable[LedgerRow]) -> str:
 
 
 def load_ledger(path: Path) -> pd.DataFrame:
-    """Load a ledger, a row per stage of a run or baseline; unknown numbers are NaN, and a missing file has no rows.
+    """Load a ledger with one row per stage of a run or baseline.
 
-    Raises:
-        SlqError: the file cannot be read, has other columns, or a word in place of a number.
+    Unknown numbers are NaN. If the file does not exist, the table has no rows.
     """
     rows = []
     for row, line in read_csv_rows(path, list(COLUMNS)) if path.exists() else ():
         try:
             rows.append({key: row[key] if kind is str else float(row[key] or "nan") for key, kind in COLUMNS.items()})
         except ValueError as error:
-            raise SlqError(f"{path}:{line}: {error}; expected a number: count the hours again") from error
+            remedy = "delete the file and run the workflow again"
+            raise SlqError(f"{path}:{line}: {error}; expected a number; {remedy}") from error
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -1,4 +1,4 @@
-"""Results of one preset as a DataFrame: a row per expected number, with its value, or why there is none."""
+"""Results of one preset as a DataFrame: one row per expected number, with its value or the reason it is missing."""
 
 import sys
 from collections import defaultdict
@@ -26,16 +26,16 @@ from slq.results.ledger import LEDGER_FILE, load_ledger
 from slq.results.record import Record, read_record, relative_path
 
 AUDIT_SCHEMA = 4
-RENAMED_FILES = ("rows", "instrument.json")  # in a preset's folder: names that version 0.2.0 replaced
+RENAMED_FILES = ("rows", "instrument.json")  # names in a preset's folder that version 0.2.0 replaced
 DEVICE_KINDS = ("cuda", "cpu")
-FILE_KEYS = ["backbone", "method", "seed", "kind", "dataset"]  # columns that name a file
-NUMBER_KEYS = [*FILE_KEYS, "variant", "question_type", "direction", "metric"]  # columns that name a number
+FILE_KEYS = ["backbone", "method", "seed", "kind", "dataset"]  # columns that identify a file
+NUMBER_KEYS = [*FILE_KEYS, "variant", "question_type", "direction", "metric"]  # columns that identify a number
 COLUMNS = [*NUMBER_KEYS, "baseline", "unit", "value", "low", "high", "device", "key"]
 COLUMNS += ["state", "reason", "source", "path", "record", "inherits", "unchecked"]
 
 
 class Place(NamedTuple):
-    """Which number: all columns that name one but the seed."""
+    """The key of a number over all seeds: the columns that identify a number, without the seed."""
 
     backbone: str
     method: str
@@ -48,7 +48,7 @@ class Place(NamedTuple):
 
 
 class Number(NamedTuple):
-    """A number that a file has: its columns, and the keys under which the file holds it."""
+    """A number in a file: its columns, and the nested keys that lead to it."""
 
     keys: tuple[str, ...]
     metric: str
@@ -59,7 +59,7 @@ class Number(NamedTuple):
 
 
 def as_rows(frame: pd.DataFrame) -> list[Any]:
-    """Return the rows of a frame, whose columns are attributes."""
+    """Return the rows of a DataFrame as named tuples."""
     return list(frame.itertuples(index=False))
 
 
@@ -67,10 +67,10 @@ def as_rows(frame: pd.DataFrame) -> list[Any]:
 
 
 def list_expected_files(folder: Path, expected: ReportLayout) -> Iterator[tuple[Any, ...]]:
-    """List the files that a layout expects in a preset's folder: the columns FILE_KEYS, and the path.
+    """List the files that a layout expects in a preset's folder, each with the columns FILE_KEYS and its path.
 
-    A baseline (a comparator, an untrained read-out, a re-ranked list) is a method with the baseline's name on the
-    backbone BASELINES, whose seed is BASE_SEED.
+    A baseline is a comparator, an untrained read-out or a re-ranked list. It is listed with its name as the method,
+    BASELINES as the backbone, and BASE_SEED as the seed.
     """
     retrieval = dict.fromkeys(one.name for one in (*expected.retrieval_datasets, *expected.knowledge_datasets))
     retention = [one.name for one in expected.retention_datasets]
@@ -90,14 +90,14 @@ def list_expected_files(folder: Path, expected: ReportLayout) -> Iterator[tuple[
 
 
 def load_files(folder: Path, expected: ReportLayout) -> pd.DataFrame:
-    """Load the expected files: a row per file, with columns as in `load`.
+    """Load the expected files as one row per file, with columns as in `load`.
 
     Raises:
-        SlqError: the folder has the layout of an earlier version, or a file that exists cannot be used
+        SlqError: the folder was written by an earlier version, or an existing file cannot be used
     """
     if found := [name for name in RENAMED_FILES if (folder / name).exists()]:
         remedy = "move the folder away, and make the results again"
-        raise earlier_version_error(f"{folder}: has {' and '.join(found)}", remedy)
+        raise earlier_version_error(f"{folder}: contains {' and '.join(found)}", remedy)
     rows = [
         {**dict(zip(FILE_KEYS, place, strict=True)), "path": path, **_read_file(path, folder.parent)}
         for *place, path in list_expected_files(folder, expected)
@@ -109,7 +109,7 @@ def load_files(folder: Path, expected: ReportLayout) -> pd.DataFrame:
 def _read_file(path: Path, root: Path) -> dict[str, Any]:
     """Read a result file and check that its numbers follow from its ranks or answers.
 
-    The record of an inheriting file is the file whose numbers it inherits. A stale file has a record all the same.
+    The record of an inheriting file is that of the file whose numbers it inherits. A stale file also has a record.
     """
     name = relative_path(path, root)
     columns: dict[str, Any] = {"state": "missing", "source": name, "record": None, "inherits": False, "unchecked": ()}
@@ -130,7 +130,7 @@ def _read_file(path: Path, root: Path) -> dict[str, Any]:
 
 
 def _check_file(path: Path, content: dict[str, Any], root: Path) -> dict[str, Any]:
-    """Return the columns of a file that is stale or cannot be checked; none if its numbers follow from their inputs."""
+    """Return the columns of a stale or uncheckable file; no columns if its numbers follow from their inputs."""
     freshness = check_freshness(path, content)
     file = relative_path(freshness.path, root)
     if freshness.unchecked_reason:
@@ -139,29 +139,25 @@ def _check_file(path: Path, content: dict[str, Any], root: Path) -> dict[str, An
 
 
 def warning_lines(files: pd.DataFrame) -> list[str]:
-    """Return one line per stale file, and one per reason why files cannot be checked."""
+    """Return one line per stale file, and one line per reason for which files cannot be checked."""
     lines = sorted({*files.loc[files["state"] == "stale", "reason"]})
     files_by_reason = defaultdict(list)
     for file, reason in sorted({*files.loc[files["unchecked"] != (), "unchecked"]}):
         files_by_reason[reason].append(file)
     for reason, names in files_by_reason.items():
-        more = f", and so {len(names) - 1} more" if len(names) > 1 else ""
-        lines.append(f"not checkable: {names[0]} {reason}{more}")
+        more = f"; the same holds for {len(names) - 1} more" if len(names) > 1 else ""
+        lines.append(f"cannot be checked: {names[0]} {reason}{more}")
     return lines
 
 
 def print_warnings(files: pd.DataFrame) -> None:
-    """Print the warnings on stale and unchecked files to standard error."""
+    """Print the warnings about stale and unchecked files to standard error."""
     for line in warning_lines(files):
         print(f"slq: warning: {line}", file=sys.stderr)
 
 
 def read_audit(folder: Path) -> Record | None:
-    """Read the audit of the datasets of a preset's folder, or return None if it does not exist.
-
-    Raises:
-        SlqError: it is not JSON, or has another schema version.
-    """
+    """Read the dataset audit in a preset's folder; return None if it does not exist."""
     path = folder / "audit.json"
     return read_record(path, folder.parent, AUDIT_SCHEMA) if path.exists() else None
 
@@ -177,13 +173,14 @@ def load(folder: Path, expected: ReportLayout) -> pd.DataFrame:
         expected: the backbones, methods, seeds, datasets and baselines whose numbers are expected
 
     Returns:
-        A row per number (COLUMNS): which it is (NUMBER_KEYS), `value` with its 95 % interval where the file has one,
-        its `unit`, of hours the `device` (kind and name), and the `key` that holds it. `state` is measured, inherited,
-        stale or missing, and `reason` says why; a stale number keeps its value. `source` names its files in print;
-        `path` is the run's own file and `record` the one that holds the number, whose `inputs` are those of the number.
+        One row per number, with the columns COLUMNS. NUMBER_KEYS identify the number. `value` is the number, `low` and
+        `high` its 95 % confidence interval if the file has one, `unit` its unit, `device` the kind and name of the
+        device for hours, and `key` its key in the file. `state` is measured, inherited, stale or missing, and `reason`
+        explains it; a stale number keeps its value. `source` is the printed list of its files. `path` is the run's own
+        file; `record` is the file that contains the number and the `inputs` that the number was computed from.
 
     Raises:
-        SlqError: a file that exists lacks a number or holds something else in its place, or a number stands twice
+        SlqError: an existing file lacks a number or has another value in its place, or a number is expected twice
     """
     return list_numbers(load_files(folder, expected))
 
@@ -203,12 +200,12 @@ def list_numbers(files: pd.DataFrame) -> pd.DataFrame:
     found = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
     if (repeated := found.duplicated(NUMBER_KEYS)).any():
         first = found[repeated].iloc[0]
-        raise SlqError(f"{first['path']}: {first['key']} is expected twice; name each backbone and dataset once")
+        raise SlqError(f"{first['path']}: {first['key']} is expected twice; list each backbone and dataset once")
     return found
 
 
 def _number_columns(number: Number, file: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns of a number that its file does not have itself."""
+    """Return the columns of a number that are not columns of its file."""
     columns: dict[str, Any] = number._asdict() | {"key": ".".join(number.keys)}
     columns |= dict.fromkeys(("value", "low", "high", "device"))
     record: Record | None = file["record"]
@@ -227,23 +224,15 @@ def _number_columns(number: Number, file: dict[str, Any]) -> dict[str, Any]:
 
 
 def _interval_bounds(record: Record, *keys: str) -> tuple[float, float]:
-    """Return the ends of a recall's 95 % interval.
-
-    Raises:
-        SlqError: the file has no such interval.
-    """
+    """Return the bounds of a recall's 95 % confidence interval."""
     match record.value("ci95", *keys):
         case [int() | float() as low, int() | float() as high]:
             return low, high
-    raise SlqError(f"{record.path}: key ci95.{'.'.join(keys)} is no pair of numbers; make the file again")
+    raise SlqError(f"{record.path}: key ci95.{'.'.join(keys)} is not a pair of numbers; make the file again")
 
 
 def _hours_columns(metric: str, file: dict[str, Any]) -> dict[str, Any]:
-    """Compute the device hours of a trained run, and name the device that they are of.
-
-    Raises:
-        SlqError: the spans or the device of the run are malformed; names file and key
-    """
+    """Compute the device hours of a trained run, and return them with the kind and name of the device."""
     record: Record = file["record"]
     if not record.value("device"):
         return {"state": "missing", "reason": f"{record.source} names no device"}
@@ -255,10 +244,10 @@ def _hours_columns(metric: str, file: dict[str, Any]) -> dict[str, Any]:
 
 
 def _untrained_columns(number: Number, file: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns of base's zero: it has no trained parameters and hours, whatever was measured.
+    """Return the columns of a zero for base, which has neither trained parameters nor training hours.
 
     Raises:
-        SlqError: the file says that base has trained something
+        SlqError: the file records trained parameters for base
     """
     record: Record = file["record"]
     if number.metric == "parameters" and (trained := record.number(*number.keys)) != 0:
@@ -268,7 +257,7 @@ def _untrained_columns(number: Number, file: dict[str, Any]) -> dict[str, Any]:
 
 
 def _recall_numbers(records: Sequence[Record]) -> Iterator[Number]:
-    """List the numbers of a metrics file of retrieval; its variants are those of all files of the dataset."""
+    """List the numbers of a retrieval metrics file, with the variants that occur in any file of the dataset."""
     variants = dict.fromkeys(variant for record in records for variant in record.value("variants"))
     yield Number(("n", "images"), "images", "count")
     for direction in sorted(RANK_DIRECTIONS):
@@ -282,7 +271,7 @@ def _recall_numbers(records: Sequence[Record]) -> Iterator[Number]:
 
 
 def _score_numbers(records: Sequence[Record]) -> Iterator[Number]:
-    """List the numbers of a metrics file of retention; its question types are those of all files of the dataset."""
+    """List the numbers of a retention metrics file, with the question types that occur in any file of the dataset."""
     yield Number(("metrics", "score"), "score", "score")
     yield Number(("metrics", "accuracy"), "accuracy", "percent")
     yield Number(("n", "items"), "items", "count")
@@ -306,11 +295,11 @@ LIST_NUMBERS = {"retrieval": _recall_numbers, "retention": _score_numbers, "blin
 
 
 class Results:
-    """The results of a layout's preset, with a row or cell for each number by its columns.
+    """The results of a layout's preset, with access to the row or cell of each number by its columns.
 
     Attributes:
-        root: the folder that holds one folder per preset
-        layout: the preset, its seeds, backbones, methods, datasets and baselines
+        root: the results folder, which has one folder per preset
+        layout: the preset with its seeds, backbones, methods, datasets and baselines
         files: the expected files, as `load_files` returns them
         numbers: the expected numbers, as `load` returns them
         audit: the audit of the preset's datasets, or None if it does not exist
@@ -318,7 +307,7 @@ class Results:
     """
 
     def __init__(self, root: Path, layout: ReportLayout) -> None:
-        """Load the results; errors as in `load`, or a run's file belongs to another run than its folder."""
+        """Load the results, and check that each run's file belongs to the run that its folder names."""
         self.root, self.layout, self.folder = root, layout, root / layout.preset
         self.files = load_files(self.folder, layout)
         self._check_identities()
@@ -330,7 +319,7 @@ class Results:
             self._rows[Place(*(getattr(row, field) for field in Place._fields))].append(row)
 
     def _check_identities(self) -> None:
-        """Check that run.json and baseline.json are of the run or baseline that their folder names."""
+        """Check that each run.json and baseline.json belongs to the run or baseline that its folder names."""
         for file in self.records("run"):
             identity = {"preset": self.layout.preset, "backbone": file.backbone, "method": file.method}
             identity |= {"seed": file.seed}
@@ -338,26 +327,26 @@ class Results:
                 identity = {"baseline": file.method}
             for key, expected in identity.items():
                 if (value := file.record.value(key)) != expected:
-                    raise SlqError(f"{file.path}: key {key} is {value!r}, its folder says {expected!r}")
+                    raise SlqError(f"{file.path}: key {key} is {value!r}; expected {expected!r} in this folder")
 
     @cached_property
     def ledger(self) -> pd.DataFrame:
-        """The rows of the ledger, loaded by what needs them; errors as in `load_ledger`."""
+        """The rows of the ledger, loaded on first use."""
         return load_ledger(self.ledger_path)
 
     def relative_path(self, path: Path) -> str:
-        """Return a path as sources print it: relative to the folder above the results folder."""
+        """Return a path as printed in sources: relative to the parent of the results folder."""
         return relative_path(path, self.root)
 
     def records(self, kind: str, dataset: str = "", *backbones: str) -> list[Any]:
-        """List the files of a kind that give numbers, as rows of `files`; of the given backbones, or of all."""
+        """List the files of a kind that have numbers, as rows of `files`, for the given backbones or for all."""
         of_kind = (self.files["kind"] == kind) & (self.files["dataset"] == dataset)
         if backbones:
             of_kind &= self.files["backbone"].isin(backbones)
         return with_numbers(as_rows(self.files[of_kind]))
 
     def rows(self, *place: str, **columns: str) -> list[Any]:
-        """Return the rows of a number in the order of the seeds; none if the layout leaves the method out.
+        """Return the rows of a number in the order of the seeds; an empty list if the layout leaves the method out.
 
         Args:
             place, columns: the fields of `Place`
@@ -365,16 +354,16 @@ class Results:
         return self._rows.get(Place(*place, **columns), [])
 
     def cell(self, *place: str, **columns: str) -> TableCell:
-        """Build the cell of a number's mean over the seeds; arguments as in `rows`."""
+        """Build the cell of a number's mean over the seeds; the arguments are those of `rows`."""
         rows = self.rows(*place, **columns)
         return mean_cell(rows) if rows else self.left_out_cell(Place(*place, **columns).method)
 
     def row_of_run(self, run: Any, *number: str) -> Any:
-        """Return another number of the run that a row is of; `number` is the place from its kind on."""
+        """Return the row of another number of a run; `number` has the fields of `Place` from `kind` on."""
         return next(row for row in self.rows(run.backbone, run.method, *number) if row.seed == run.seed)
 
     def evidence(self, backbone: str, method: str, kind: str, dataset: str) -> pd.DataFrame | TableCell:
-        """Read the ranks or answers of a method's first seed; result and errors as in `slq.results.evidence`."""
+        """Read the ranks or answers of a method's first seed; see `slq.results.evidence`."""
         metric, direction = ("R@1", "t2i") if kind == "retrieval" else ("score", "")
         rows = self.rows(backbone, method, kind, dataset, metric, direction)
         if not rows:
@@ -385,7 +374,7 @@ class Results:
         """Build the cell of a method that the layout leaves out.
 
         Raises:
-            ValueError: the layout has the method, so what has no row is a number that is not expected
+            ValueError: the layout has the method, so a missing row means that no such number is expected
         """
         if method in self.layout.methods:
             raise ValueError(f"no such number is expected of {method}")

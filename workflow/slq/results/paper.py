@@ -1,4 +1,4 @@
-"""The paper's tables as `paper_tables/reference` has them: printed numbers, in a DataFrame like that of our results."""
+"""Printed numbers of the paper's tables (`paper_tables/reference`), in a DataFrame like that of our own results."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,39 +18,36 @@ BENCHMARK_COLUMNS = ["benchmark", "direction", "n", "gallery", "positives", "uni
 BASE_SCORE_COLUMNS = ["backbone", "benchmark", "value", "evidence", "source"]
 TABLE1_COLUMNS = ["group", "model", "dataset", "direction", "metric", "value", "mark", "source"]
 TABLE3_COLUMNS = ["backbone", "dim", "method", "column", "value", "printed", "mark", "source"]
-COST_COLUMNS = {"parameters": "parameters", "gpu_hours": "hours"}  # columns of Table 3 where less is better: metrics
+COST_COLUMNS = {"parameters": "parameters", "gpu_hours": "hours"}  # metrics by column of Table 3 where less is better
 COLUMNS_BY_TABLE = {  # tables that print numbers
     "base_scores": BASE_SCORE_COLUMNS,
     "reference_recalls": REFERENCE_COLUMNS,
     "table1": TABLE1_COLUMNS,
     "table3": TABLE3_COLUMNS,
-    "retllm": TABLE1_COLUMNS,  # recalls that another paper reports
+    "retllm": TABLE1_COLUMNS,  # recalls reported by another paper
 }
 SHARE_TABLES = ("base_scores", "reference_recalls", "table1", "table3")
 OTHER_PAPERS = "retllm"
-OWN_GROUP = "Ours"  # the group of Table 1 that holds the proposed method
+OWN_GROUP = "Ours"  # the group of Table 1 that contains the proposed method
 SHARE_UNITS = ("percent", "hits")
 PAPER_COLUMNS = ["table", "row", "column", "printed", "mark", "group", "cited", "hidden_size", "sample_sizes"]
 PAPER_COLUMNS += ["base_printed", "base_source"]
 
 
 def load_paper(reference: Path, root: Path, tables: Sequence[str] = tuple(COLUMNS_BY_TABLE)) -> pd.DataFrame:
-    """Load the printed numbers of the paper's tables, a row for each; a dash is a missing number.
+    """Load the printed numbers of the paper's tables, one row per number; a dash becomes a missing number.
 
     Args:
         reference: the folder of `benchmarks.csv` and of the tables
-        root: the results folder; sources are relative to the folder above it
-        tables: some of COLUMNS_BY_TABLE; the numbers are in this order
+        root: the results folder; sources are relative to its parent
+        tables: keys of COLUMNS_BY_TABLE; numbers are returned in this order
 
     Returns:
-        The columns of `slq.results.load.load`, where `state` is quoted, and PAPER_COLUMNS: the `table`, `row` and
-        `column` in words, the `printed` text and its `mark` (bold, underline or empty), the `group` of a model in Table
-        1, what the row cites, `hidden_size` of the backbone, `sample_sizes` (how many queries or questions the number
-        is a share of; several where protocols differ), and of a tuned model's score the published score of the
-        untouched backbone.
-
-    Raises:
-        SlqError: a table cannot be read, or does not have the expected form
+        The columns of `slq.results.load.load`, with `state` quoted, and PAPER_COLUMNS. `table`, `row` and `column`
+        locate the number in words. `printed` is its text, `mark` is bold, underline or empty. `group` is the group of a
+        model in Table 1, `cited` the source that the row cites, `hidden_size` that of the backbone. `sample_sizes` are
+        the numbers of queries or questions that the number may be a share of; there are several if protocols differ.
+        `base_printed` and `base_source` give, for a tuned model's score, the published score of the untouched backbone.
     """
     benchmarks = load_benchmarks(reference, root)
     rows = [row for name in tables for row in _read_table(reference, name, root)]
@@ -61,7 +58,7 @@ def load_paper(reference: Path, root: Path, tables: Sequence[str] = tuple(COLUMN
     base = base.rename(columns={"printed": "base_printed", "source": "base_source"})
     if (repeated := base.duplicated(["backbone", "dataset"])).any():
         row = base[repeated].iloc[0]
-        raise SlqError(f"{row['base_source']}: a second score of {row['backbone']} on {row['dataset']}; expected one")
+        raise SlqError(f"{row['base_source']}: second score of {row['backbone']} on {row['dataset']}; expected one")
     found = found.merge(base, on=["backbone", "dataset"], how="left", validate="many_to_one")
     found.loc[found["method"].isin(["", BASE]), ["base_printed", "base_source"]] = None
     found["unit"] = found["unit"].where(found["unit"].notna(), found["metric"].map(_default_unit))
@@ -70,35 +67,28 @@ def load_paper(reference: Path, root: Path, tables: Sequence[str] = tuple(COLUMN
 
 
 def _default_unit(metric: str) -> str:
-    """Return the unit of a number that `benchmarks.csv` says nothing of."""
+    """Return the unit of a number that `benchmarks.csv` does not list."""
     return metric if metric in COST_COLUMNS.values() else "percent"
 
 
 def _parse_value(text: str, source: str) -> float | None:
-    """Parse a number of a table, None for a dash.
-
-    Raises:
-        SlqError: the text is no finite number.
-    """
+    """Parse the text of a finite number in a table; an empty text, which stands for a dash, gives None."""
     try:
         value = float(text) if text else None
     except ValueError:
         value = math.nan
     if value is not None and not math.isfinite(value):
-        raise SlqError(f"{source}: value is {text!r}; expected a number, or nothing for a dash")
+        raise SlqError(f"{source}: value is {text!r}; expected a number, or an empty field for a dash")
     return value
 
 
 def load_benchmarks(reference: Path, root: Path) -> pd.DataFrame:
-    """Load the unit and the sample sizes of each dataset and direction; arguments are those of `load_paper`.
-
-    Raises:
-        SlqError: the table cannot be read, or a row has no count or another unit
-    """
+    """Load the unit and the sample sizes of each dataset and direction; the arguments are those of `load_paper`."""
     rows = read_rows_with_sources(reference / "benchmarks.csv", BENCHMARK_COLUMNS, root)
     for row, source in rows:
         if not row["n"].isdecimal() or row["unit"] not in SHARE_UNITS:
-            raise SlqError(f"{source}: n is {row['n']!r}, unit {row['unit']!r}; expected a count, percent or hits")
+            fault = f"n is {row['n']!r}, unit is {row['unit']!r}"
+            raise SlqError(f"{source}: {fault}; expected a count, and one of the units {', '.join(SHARE_UNITS)}")
     table = pd.DataFrame([row for row, _ in rows], columns=BENCHMARK_COLUMNS, dtype=object)
     grouped = table.assign(n=table["n"].map(int)).groupby(["benchmark", "direction"], sort=False)
     found = grouped.agg(unit=("unit", "first"), sample_sizes=("n", lambda sizes: tuple(dict.fromkeys(sizes))))
@@ -111,7 +101,7 @@ def _read_table(reference: Path, name: str, root: Path) -> list[dict[str, Any]]:
     for row, source in read_rows_with_sources(reference / f"{name}.csv", COLUMNS_BY_TABLE[name], root):
         for key in ("column", "benchmark", "dataset", "direction", "metric"):
             if row.get(key) == "":
-                raise SlqError(f"{source}: {key} is empty; expected what the number is of")
+                raise SlqError(f"{source}: {key} is empty; expected the name that the number belongs to")
         number: dict[str, Any] = dict.fromkeys([*COLUMNS, *PAPER_COLUMNS], "") | {
             "table": name,
             "state": "quoted",
@@ -141,15 +131,15 @@ def _read_table(reference: Path, name: str, root: Path) -> list[dict[str, Any]]:
 
 
 class Paper:
-    """The paper's numbers, found by their place.
+    """The paper's numbers, indexed by table, row and column.
 
     Attributes:
-        numbers: the frame that `load_paper` returns
+        numbers: the DataFrame that `load_paper` returns
         benchmarks: unit and sample sizes of each dataset and direction
-        settings: as passed
+        settings: the `settings` argument
 
     Args:
-        settings: from `cost_settings.paper_audit_settings`; empty where nothing of it is needed
+        settings: from `cost_settings.paper_audit_settings`; may be empty if no cost is checked
     """
 
     def __init__(
@@ -159,17 +149,17 @@ class Paper:
         settings: Mapping[str, Any] | None = None,
         tables: Sequence[str] = SHARE_TABLES,
     ) -> None:
-        """Load the tables; other arguments and errors are those of `load_paper`."""
+        """Load the tables; the other arguments are those of `load_paper`."""
         self.settings = settings or {}
         self.benchmarks = load_benchmarks(reference, root)
         self.numbers = load_paper(reference, root, tables)
         if (repeated := self.numbers.duplicated(["table", "row", "column"])).any():
             row = self.numbers[repeated].iloc[0]
-            raise SlqError(f"{row['source']}: {row['row']}, {row['column']} stands twice; expected one number")
+            raise SlqError(f"{row['source']}: {row['row']}, {row['column']} is listed twice; expected one number")
         self._rows = {(row.table, row.row, row.column): row for row in as_rows(self.numbers)}
 
     def table(self, name: str, **columns: str) -> list[Any]:
-        """Return the printed numbers of a table in its order, without dashes; of these columns' values alone."""
+        """Return the printed numbers of a table in order, without dashes; only those with the given column values."""
         return [
             row
             for (table, _, _), row in self._rows.items()
@@ -177,11 +167,11 @@ class Paper:
         ]
 
     def find(self, table: str, row: str, column: str) -> Any:
-        """Return the number in a place, which may be a dash; None where the table has none."""
+        """Return the number at a place, which may be a dash; None if the table has no such place."""
         return self._rows.get((table, row, column))
 
     def cell(self, table: str, row: str, column: str, comparable: bool = False) -> TableCell | None:
-        """Build the cell of a number as the paper prints it; None where the table has none."""
+        """Build the cell of a number as the paper prints it; None if the table has no such place."""
         number = self.find(table, row, column)
         if number is None:
             return None
@@ -191,16 +181,16 @@ class Paper:
 
     @property
     def shares(self) -> list[Any]:
-        """Return the numbers that are shares of queries or questions."""
+        """The numbers that are shares of queries or questions."""
         return [row for row in self._rows.values() if row.value is not None and row.unit in SHARE_UNITS]
 
     def models_by_group(self, table: str) -> dict[str, list[str]]:
-        """Return the models of a table of recalls under their headings, in order, without the paper's own."""
+        """Return the models of a table of recalls by group, in order, without the paper's own models."""
         of_others = (self.numbers["table"] == table) & (self.numbers["group"] != OWN_GROUP)
         rows = self.numbers[of_others].drop_duplicates("row")
         return {str(group): list(models) for group, models in rows.groupby("group", sort=False)["row"]}
 
     def datasets(self, table: str, kind: str) -> list[str]:
-        """Return the datasets of a table's retrieval or retention columns, in its order."""
+        """Return the datasets of a table's retrieval or retention columns, in the order of the table."""
         found = self.numbers[(self.numbers["table"] == table) & (self.numbers["kind"] == kind)]
         return list(found["dataset"].unique())

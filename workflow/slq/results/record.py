@@ -1,4 +1,4 @@
-"""One result file: its name in print, and its content by nested keys."""
+"""Access to a result file: its printed name, and its content by nested keys."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from slq.common.schema import require_schema
 SCHEMA = 2
 # Schemas of the files in these folders of a run, which differ from SCHEMA.
 SCHEMA_BY_FOLDER = {"retrieval": 3, "retention": 4, "blind": 4}
-# Types of the values that result files hold under these keys; numbers and other texts are checked when they are read.
+# Expected type of the values under these keys of result files. Other values are checked when they are read.
 KEYS_BY_TYPE: dict[Any, str] = {
     dict: "disputed disputed.items.* inputs n provenance provenance.versions readouts.* settings spans splits splits.* "
     "top.* types variant_settings variants variants.* variants.*.variant_settings",
@@ -26,11 +26,11 @@ KEYS_BY_TYPE: dict[Any, str] = {
 
 @dataclass(frozen=True)
 class Record:
-    """A result file, or a line of one.
+    """A result file, or one line of a JSONL file.
 
     Attributes:
-        path: the file that holds the content
-        source: its name in tables, relative to the folder above the results folder
+        path: the file, or `file:line`
+        source: its name in tables, relative to the parent of the results folder
         content: the JSON object
     """
 
@@ -39,11 +39,7 @@ class Record:
     content: dict[str, Any]
 
     def value(self, *keys: str) -> Any:
-        """Return the value under nested keys.
-
-        Raises:
-            SlqError: a key is missing; names file and key
-        """
+        """Return the value under nested keys."""
         value: Any = self.content
         for depth, key in enumerate(keys, start=1):
             if not isinstance(value, dict) or key not in value:
@@ -52,11 +48,7 @@ class Record:
         return value
 
     def number(self, *keys: str, minimum: float | None = None) -> float:
-        """Return the finite number under nested keys.
-
-        Raises:
-            SlqError: the key is missing or holds something else, or less than `minimum`
-        """
+        """Return the finite number under nested keys, which must be at least `minimum`."""
         value = self.value(*keys)
         if not is_finite_number(value) or (minimum is not None and value < minimum):
             bound = "" if minimum is None else f", at least {minimum:g}"
@@ -64,7 +56,7 @@ class Record:
         return value
 
     def text(self, *keys: str) -> str:
-        """Return the string under nested keys; errors as in `number`."""
+        """Return the string under nested keys."""
         value = self.value(*keys)
         if not isinstance(value, str):
             raise SlqError(f"{self.path}: key {'.'.join(keys)} is {value!r}; expected text")
@@ -72,7 +64,7 @@ class Record:
 
 
 def relative_path(path: Path, root: Path) -> str:
-    """Return `path` relative to the folder above the results folder `root`, or as given if it lies elsewhere."""
+    """Return `path` relative to the parent of the results folder `root`; unchanged if it is not inside that parent."""
     base = root.resolve().parent
     resolved = path.resolve()
     return resolved.relative_to(base).as_posix() if resolved.is_relative_to(base) else path.as_posix()
@@ -82,10 +74,10 @@ def read_record(path: Path, root: Path, schema: int | None = None) -> Record:
     """Read a result file under the results folder `root`.
 
     Args:
-        schema: its schema; None for that of its folder
+        schema: the expected schema version; None for the version that SCHEMA_BY_FOLDER gives for its folder, or SCHEMA
 
     Raises:
-        SlqError: it cannot be read, is not JSON, has a key twice, is not an object, or of another schema
+        SlqError: the file is not a JSON object, has a duplicate key, or has another schema version
     """
     content = parse_json(read_text(path), str(path), hook=reject_duplicate_keys)
     if not isinstance(content, dict):
@@ -98,11 +90,7 @@ def read_record(path: Path, root: Path, schema: int | None = None) -> Record:
 
 
 def read_jsonl_records(path: Path, root: Path) -> list[Record]:
-    """Read the objects of a JSONL file as records, each named `file:line`.
-
-    Raises:
-        SlqError: the file cannot be read, or a line is no JSON object; names file and line
-    """
+    """Read the objects of a JSONL file as records, each named `file:line`."""
     lines = enumerate(read_jsonl(path), start=1)
     return [
         _checked_record(path.with_name(f"{path.name}:{number}"), f"{relative_path(path, root)}:{number}", content)
@@ -111,11 +99,7 @@ def read_jsonl_records(path: Path, root: Path) -> list[Record]:
 
 
 def _checked_record(path: Path, source: str, content: dict[str, Any]) -> Record:
-    """Build a record whose values are of the types in KEYS_BY_TYPE.
-
-    Raises:
-        SlqError: one of them is not; names file and key
-    """
+    """Build a record, after checking that its values have the types in KEYS_BY_TYPE."""
     for type_, keys in KEYS_BY_TYPE.items():
         expected = getattr(type_, "__name__", type_)
         for key in keys.split():
@@ -125,7 +109,7 @@ def _checked_record(path: Path, source: str, content: dict[str, Any]) -> Record:
 
 
 def _find_values(content: Any, keys: list[str]) -> Iterator[Any]:
-    """Yield the values under nested keys, where there are some; `*` is any key of an object, any place of a list."""
+    """Yield the values that exist under nested keys; `*` matches any key of an object and any item of a list."""
     if not keys:
         yield content
     elif keys[0] == "*":
@@ -136,5 +120,5 @@ def _find_values(content: Any, keys: list[str]) -> Iterator[Any]:
 
 
 def read_rows_with_sources(path: Path, columns: list[str], root: Path) -> list[tuple[dict[str, str], str]]:
-    """Read each row of a CSV with its source, `file:line`; errors as in `slq.common.files.read_csv_rows`."""
+    """Read each row of a CSV file with its source, `file:line`."""
     return [(row, f"{relative_path(path, root)}:{line}") for row, line in read_csv_rows(path, columns)]
