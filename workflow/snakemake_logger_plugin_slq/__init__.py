@@ -1,6 +1,7 @@
-"""The screen of a call of Snakemake, as its logger plugin `slq`, which profiles/default/profile.yaml names.
+"""Snakemake logger plugin `slq`, which formats the terminal output; profiles/default/profile.yaml selects it.
 
-It imports nothing of the package `slq`: Snakemake loads it before the Snakefile says which checkout's package is used.
+It imports nothing from the package `slq`, because Snakemake loads the plugin before the Snakefile puts the checkout's
+own package on the path.
 """
 
 from snakemake_logger_plugin_slq.handler import LogHandler as LogHandler

@@ -1,7 +1,8 @@
-"""Handler of Snakemake's log records: a line for each finished job, progress while jobs run, errors, the answer.
+"""Handler of Snakemake's log records, which prints finished jobs, the progress of running jobs, errors and results.
 
-On a terminal the last line shows how far the running jobs are. Elsewhere lines are neither cut nor coloured, and a job
-that runs for long has a line a minute. Snakemake writes everything else into its own log, .snakemake/log.
+On a terminal, the last line shows the progress of the running jobs. In a file or pipe, lines are neither cut nor
+coloured, and each running job that reports its progress prints a line every minute. Snakemake writes everything else to
+its own log in .snakemake/log.
 """
 
 import os
@@ -23,29 +24,29 @@ from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 from snakemake_logger_plugin_slq.words import WORDS
 
 DEFAULT_WIDTH = 120
-REDRAW_SECONDS, LINE_SECONDS = 1, 60  # how often progress is shown on a terminal, and elsewhere
-LOG_TAIL = 1 << 16  # bytes at the end of a job's log in which remarks, errors and progress are looked for
-ERROR_LINES = 10  # last lines of the log of a failed job that has no message of ours
-PROGRESS = re.compile(r"(\d+)%\||step (\d[\d,]*) of (\d[\d,]*)")  # as bars and jobs print it
+REDRAW_SECONDS, LINE_SECONDS = 1, 60  # interval of progress updates on a terminal, and otherwise
+LOG_TAIL = 1 << 16  # bytes at the end of a job's log that are searched for remarks, errors and progress
+ERROR_LINES = 10  # number of log lines shown for a failed job without one of our error messages
+PROGRESS = re.compile(r"(\d+)%\||step (\d[\d,]*) of (\d[\d,]*)")  # formats of progress bars and of our jobs
 OUR_REMARK, OUR_ERROR = "slq: ", "slq: error: "
 CLEAR_LINE = "\r\x1b[2K"
 COLORS = {"red": 31, "green": 32, "yellow": 33, "grey": 90}
 NO_JOB_LINES = {Quietness.ALL, Quietness.RULES, Quietness.PROGRESS}
-# What a person needs of Snakemake's remarks; the others are in its log, and here with --verbose.
+# Remarks of Snakemake that are shown. The others are only in Snakemake's log, unless --verbose is given.
 REMARKS = re.compile("Nothing to be done|Trying to restart|Removing output|Will exit after|dry-run")
-FAILED_COMMAND = "CalledProcessError"  # Snakemake's account of a failed command, of which the job's own log says why
+FAILED_COMMAND = "CalledProcessError"  # Snakemake's report of a failed command, which the job's own log explains
 
 
 @dataclass
 class LogHandlerSettings(LogHandlerSettingsBase):
-    """Options of the screen on the command line."""
+    """Command-line options of the plugin."""
 
-    reasons: bool = field(default=False, metadata={"help": "Say for each job why it is due."})
+    reasons: bool = field(default=False, metadata={"help": "Print for each job the reason why it is run."})
 
 
 @dataclass
 class RunningJob:
-    """A job that has been announced: what it does, where its log is, and when it began."""
+    """A job that has started: its title, its files, and the time when it began."""
 
     title: str
     rule: str
@@ -55,14 +56,14 @@ class RunningJob:
     began: float
 
     def percent_done(self) -> int | None:
-        """Return how far the job says it is, in percent; None as long as it says nothing."""
+        """Return the progress that the job's log reports, in percent; None if the log reports none yet."""
         found = PROGRESS.findall(_read_tail(self.log)) if self.log else []
         percent, *steps = found[-1] if found else ("", "", "")
         done, total = (int(number.replace(",", "") or 0) for number in ((percent, "100") if percent else steps))
         return 100 * done // total if 0 < done <= total else None
 
     def seconds(self, until: float) -> float:
-        """Return how long the job ran: on its own machine, where Snakemake has measured that."""
+        """Return the run time in the job's benchmark file or, if it has none, the time from its start to `until`."""
         if self.benchmark and self.benchmark.exists() and self.benchmark.stat().st_mtime >= self.began:
             found = re.search(r'"s": ([\d.]+)', self.benchmark.read_text(encoding="utf-8"))
             return float(found[1]) if found else until - self.began
@@ -70,7 +71,7 @@ class RunningJob:
 
 
 class LogHandler(LogHandlerBase):
-    """Snakemake's log records on a terminal or in a file."""
+    """Handler that prints Snakemake's log records to a terminal or a file."""
 
     writes_to_stream = True
     writes_to_file = False
@@ -79,7 +80,7 @@ class LogHandler(LogHandlerBase):
     needs_rulegraph = False
 
     def __post_init__(self) -> None:
-        """Find out whether the stream is a terminal, and start to show progress if it is one."""
+        """Determine the properties of the stream, and start the thread that shows progress."""
         self.stream = sys.stdout if self.common_settings.stdout else sys.stderr
         self.is_terminal = self.stream.isatty() and os.environ.get("TERM") != "dumb"
         self.is_colored = self.is_terminal and not self.common_settings.nocolor and "NO_COLOR" not in os.environ
@@ -89,14 +90,14 @@ class LogHandler(LogHandlerBase):
         self.num_finished = self.num_jobs = 0
         self.job_table = ""
         self.failed = False
-        self.is_line_cleared = True  # of progress, by a line that was written since
+        self.is_line_cleared = True  # whether a written line has cleared the progress line
         self.is_closed = threading.Event()
         self.ticker = threading.Thread(target=self._show_progress, daemon=True)
         if self.shows_jobs and not self.common_settings.dryrun:
             self.ticker.start()
 
     def emit(self, record: LogRecord) -> None:
-        """Show a record."""
+        """Print a record."""
         try:
             {
                 LogEvent.RUN_INFO: self._show_plan,
@@ -110,7 +111,7 @@ class LogHandler(LogHandlerBase):
             self.handleError(record)
 
     def close(self) -> None:
-        """Show the table of a dry run's jobs, and what the Snakefile has to say at the end."""
+        """Print the job table of a dry run, and the closing lines from the Snakefile."""
         if not self.is_closed.is_set():
             self.is_closed.set()
             if self.ticker.is_alive():
@@ -122,20 +123,20 @@ class LogHandler(LogHandlerBase):
         super().close()
 
     def _show_plan(self, record: LogRecord) -> None:
-        """Say how many jobs will run; a dry run shows their table at its end."""
+        """Print the number of jobs to run; a dry run prints their table at its end instead."""
         self.job_table = record.getMessage()
         self.num_jobs = record.stats["total"]
         if self.shows_jobs and not self.common_settings.dryrun:
-            self._write([f"Jobs to run: {self.num_jobs}. What they print is in logs/."])
+            self._write([f"Jobs to run: {self.num_jobs}. Their output is in logs/."])
 
     def _announce_job(self, record: LogRecord) -> None:
-        """Note a job that is about to run; a dry run, or --printshellcmds, shows it."""
+        """Record a job that is about to run; print it for a dry run, with reasons, or with --printshellcmds."""
         title = WORDS.put_labels(record.rule_msg or record.rule_name, record.wildcards)
         log = Path(record.log[0]) if record.log else None
         benchmark = Path(record.benchmark) if record.benchmark else None
         job = RunningJob(title, record.rule_name, record.output, log, benchmark, record.created)
         self.running[record.jobid] = job
-        if not self.shows_jobs or not log:  # a rule without a log only names targets
+        if not self.shows_jobs or not log:  # a rule without a log only collects targets
             return
         if self.common_settings.dryrun or self.settings.reasons or self.common_settings.printshellcmds:
             self._write([title])
@@ -145,7 +146,7 @@ class LogHandler(LogHandlerBase):
             self._write(record.shellcmd.splitlines(), indent="    ", color="grey")
 
     def _finish_job(self, record: LogRecord) -> None:
-        """Show the line of a finished job: what it did, its headline, and its seconds."""
+        """Print the line of a finished job (title, headline and run time), and the remarks in its log."""
         job = self.running.pop(record.job_id)
         self.num_finished += 1
         self.finished_rules.add(job.rule)
@@ -160,7 +161,7 @@ class LogHandler(LogHandlerBase):
         self._write(remarks, indent=" " * len(count), color="yellow")
 
     def _show_failed_job(self, record: LogRecord) -> None:
-        """Show what a failed job said, and where its log is."""
+        """Print the error message of a failed job, and the path of its log."""
         job = self.running.pop(record.jobid, None)
         self.failed = True
         title = job.title if job else record.rule_name
@@ -170,7 +171,7 @@ class LogHandler(LogHandlerBase):
         self._write([f"log: {path}" for path in logs], indent="    ")
 
     def _show_remark(self, record: LogRecord) -> None:
-        """Show a warning or an error; of remarks only those that a person needs, unless --verbose."""
+        """Print a warning or an error; print other remarks only if REMARKS matches them, or with --verbose."""
         message = record.getMessage() if record.msg is not None else ""
         wanted = record.levelno >= WARNING and FAILED_COMMAND not in message
         wanted = wanted or (record.levelno >= INFO and REMARKS.search(message) is not None)
@@ -180,7 +181,7 @@ class LogHandler(LogHandlerBase):
             self._write(message.strip("\n").splitlines(), color=color)
 
     def _show_progress(self) -> None:
-        """Show how far the running jobs are, until the handler is closed; on a terminal whenever that has changed."""
+        """Print the progress of the running jobs until the handler is closed; on a terminal, only after a change."""
         shown = ""
         while not self.is_closed.wait(REDRAW_SECONDS if self.is_terminal else LINE_SECONDS):
             with self.lock:
@@ -197,7 +198,7 @@ class LogHandler(LogHandlerBase):
             self._put(CLEAR_LINE)
 
     def _write(self, lines: Iterable[str], indent: str = "", hanging: str = "    ", color: str = "") -> None:
-        """Write lines; on a terminal they are folded at its width."""
+        """Write lines; on a terminal, fold them at its width."""
         text = "\n".join(self._color(part, color) for line in lines for part in self._fold(line, indent, hanging))
         if text:
             with self.lock:
@@ -205,21 +206,21 @@ class LogHandler(LogHandlerBase):
                 self.is_line_cleared = True
 
     def _fold(self, line: str, indent: str, hanging: str) -> list[str]:
-        """Fold a line at the width of a terminal; elsewhere it stays one line."""
+        """Fold a line at the width of the terminal; if the stream is not a terminal, keep one line."""
         if not self.is_terminal or len(indent + line) <= self._width():
             return [indent + line]
         return textwrap.wrap(line, self._width(), initial_indent=indent, subsequent_indent=indent + hanging)
 
     def _width(self) -> int:
-        """Return the columns of the terminal."""
+        """Return the number of columns of the terminal."""
         return shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns
 
     def _color(self, text: str, color: str) -> str:
-        """Return the text in a colour, if the stream is a terminal that has colours."""
+        """Return the text in a colour, if colours are enabled."""
         return f"\x1b[{COLORS[color]}m{text}\x1b[0m" if color and text and self.is_colored else text
 
     def _put(self, text: str) -> None:
-        """Write a text; characters that the stream cannot encode become question marks."""
+        """Write a text; replace characters that the stream cannot encode with question marks."""
         encoding = self.stream.encoding or "utf-8"
         self.stream.write(text.encode(encoding, "replace").decode(encoding))
         self.stream.flush()
@@ -238,18 +239,18 @@ def format_seconds(seconds: float) -> str:
 
 
 def _progress_line(job: RunningJob) -> str:
-    """Say how far a running job is, as far as it is known."""
+    """Return a running job's title, with its progress in percent if known."""
     percent = job.percent_done()
     return job.title if percent is None else f"{job.title} {percent} %"
 
 
 def _cut(text: str, width: int) -> str:
-    """Cut a text at the width of the terminal; its last column stays free, as some terminals wrap there."""
+    """Cut a text at the width of the terminal; keep the last column free, as some terminals wrap there."""
     return text if len(text) < width else f"{text[: width - 4]}..."
 
 
 def _read_tail(path: Path) -> str:
-    """Read the end of a log; empty if it does not exist yet."""
+    """Read the end of a log; return an empty text if the log does not exist yet."""
     try:
         with path.open("rb") as file:
             file.seek(max(path.stat().st_size - LOG_TAIL, 0))
@@ -259,7 +260,7 @@ def _read_tail(path: Path) -> str:
 
 
 def _error_of(logs: Sequence[Path]) -> list[str]:
-    """Return the message of ours at the end of a job's log, or else the log's last lines."""
+    """Return our error message at the end of a job's logs or, if there is none, the last lines of the logs."""
     text = "".join(_read_tail(path) for path in logs)
     _, found, message = text.rpartition(OUR_ERROR)
     return (found + message).splitlines() if found else text.splitlines()[-ERROR_LINES:]

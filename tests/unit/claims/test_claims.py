@@ -196,8 +196,8 @@ def test_on_drawn_data_the_file_says_so_and_quotes_are_no_comparison(tmp_path, r
             "claims[0].test.metrics is missing; a dataset of the test is a retrieval dataset",
         ),
         ({"test": {"test": "above", "models": ["TIGER"], "than": None}}, "models[0] is 'TIGER', which is not under"),
-        ({"id": "slq-over-lora-i2t"}, "id stands twice"),
-        ({"test": {"test": "above", "models": ["TiGeR"], "than": None, "metrics": ["i2t R@1"]}}, "no number of TiGeR"),
+        ({"id": "slq-over-lora-i2t"}, "id is used twice"),
+        ({"test": {"test": "above", "models": ["TiGeR"], "than": None, "metrics": ["i2t R@1"]}}, "no number for TiGeR"),
     ],
 )  # fmt: skip
 def test_a_fault_in_the_file_is_named(tmp_path, change, message):

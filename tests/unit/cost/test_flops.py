@@ -122,5 +122,5 @@ def test_what_each_part_depends_on():
 def test_another_architecture_has_no_closed_form():
     with pytest.raises(SlqError, match="model_type 'llava': no closed form"):
         read_architecture({"model_type": "llava"})
-    with pytest.raises(SlqError, match="architecture of a qwen3_vl: size hidden_size is missing"):
+    with pytest.raises(SlqError, match="architecture with model_type qwen3_vl: size hidden_size is missing"):
         read_architecture({"model_type": "qwen3_vl", "text_config": {}})

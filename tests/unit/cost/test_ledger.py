@@ -161,10 +161,10 @@ def test_hours_are_compared_with_what_slurm_booked(asked, tmp_path, monkeypatch,
     tool.write_text("#!/bin/sh\necho no database >&2; exit 1\n")
     (line,) = read_ledger(asked, tmp_path)
     assert line.sacct_hours is None
-    assert "sacct: no database: hours are not compared with Slurm's" in capsys.readouterr().err
+    assert "sacct: no database: hours are not compared with Slurm's records" in capsys.readouterr().err
     tool.write_text("#!/bin/sh\necho '41|Unknown||'\n")
     (line,) = read_ledger(asked, tmp_path)
-    assert line.sacct_hours is None and "answers in another form: '41|Unknown||'" in capsys.readouterr().err
+    assert line.sacct_hours is None and "unexpected output: '41|Unknown||'" in capsys.readouterr().err
 
 
 def test_a_ledger_is_loaded_as_it_was_written_and_a_word_for_a_number_is_named(asked, tmp_path):

@@ -1,1 +1,1 @@
-"""Checks of the paper: its sentences against our results, its numbers by arithmetic, its tables against each other."""
+"""Checks of the paper: its claims against our results, its numbers by arithmetic, its tables against each other."""

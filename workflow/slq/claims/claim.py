@@ -1,4 +1,4 @@
-"""The paper's sentences from `paper_tables/reference/claims.yaml`, each with the test that decides it."""
+"""The paper's claims from `paper_tables/reference/claims.yaml`, each with the test that decides it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,15 +16,15 @@ SCHEMA_FILE = SCHEMA_FOLDER / "claims.schema.yaml"
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the paper, in our words.
+    """A claim of the paper, in our words.
 
     Attributes:
-        id: the entry's id, with `/<backbone>` where an entry makes one claim per backbone
+        id: the entry's id, followed by `/<backbone>` if the entry makes one claim per backbone
         sentence: the claim
-        location: where the paper makes it
+        location: where the paper makes the claim
         test: a kind of test in `claims.schema.yaml`, and its keys
-        backbones: rows of Table 3 that the verdict covers; one, where an entry makes a claim per backbone; none, where
-            no test can decide
+        backbones: rows of Table 3 that the verdict covers; one row if the entry makes one claim per backbone, and none
+            if no test can decide the claim
     """
 
     id: str
@@ -43,19 +43,20 @@ def read_claims(path: Path, paper: Paper) -> list[Claim]:
     """Read every claim to be judged, in the order of the file; `backbones: each` makes one claim per backbone.
 
     Raises:
-        SlqError: the file cannot be read or is not of its form, or an entry names something that the reference tables
-            do not have; names file, entry and key
+        SlqError: the file does not match its schema, or an entry names something that the reference tables lack
     """
     claims: list[Claim] = []
     backbones = list(dict.fromkeys(number.backbone for number in paper.table("table3")))
     for number, entry in enumerate(_read_entries(path, paper)):
         place, test = f"{path}: claims[{number}] ({entry['id']})", entry["test"]
         if any(entry["id"] == other.id.partition("/")[0] for other in claims):
-            raise SlqError(f"{place}: id stands twice; expected one entry a claim")
+            raise SlqError(f"{place}: id is used twice; expected one entry per claim")
         for model, name, metric in product(test.get("models", ()), test.get("datasets", ()), test.get("metrics", ())):
             number = paper.find("table1", model, f"{name} {metric}")
             if number is None or number.value is None:
-                raise SlqError(f"{place}: Table 1 has no number of {model} on {name}, {metric}; take it out")
+                raise SlqError(
+                    f"{place}: Table 1 has no number for {model} on {name}, {metric}; remove it from the test"
+                )
         claim = Claim(entry["id"], entry["sentence"], entry["where"], test, ())
         backbone_names = test.get("backbones", [])
         if backbone_names == "each":
@@ -66,7 +67,7 @@ def read_claims(path: Path, paper: Paper) -> list[Claim]:
 
 
 def _read_entries(path: Path, paper: Paper) -> list[dict[str, Any]]:
-    """Read the entries of the file; check their form, and that the paper's tables have what they name."""
+    """Read the entries of the file; check them against the schema, and their names against the paper's tables."""
     content = read_yaml(path)
     known = {
         "methods": dict.fromkeys(list_methods()),

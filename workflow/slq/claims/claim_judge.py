@@ -1,4 +1,4 @@
-"""The judge of claims on one preset's results: a line of evidence for every number that a test names."""
+"""Judge of claims on one preset's results, which collects a line of evidence for every number that a test names."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,8 +30,8 @@ Answer = tuple[str, Verdict, str]  # value, verdict and files of a line of evide
 def decide_higher(difference: Difference, parts: int) -> Verdict:
     """Decide whether one method is above the other.
 
-    A claim of several parts may fail in one of them by chance, so the significance level of a contradiction is divided
-    by `parts`.
+    A claim with several parts may fail in one part by chance. The significance level of a contradiction is therefore
+    divided by `parts` (Bonferroni).
     """
     if difference.value > 0 and difference.p < SIGNIFICANCE_LEVEL:
         return "supported"
@@ -39,7 +39,7 @@ def decide_higher(difference: Difference, parts: int) -> Verdict:
 
 
 def decide_same(difference: Difference, within: float, parts: int) -> Verdict:
-    """Decide whether two methods differ by at most `within` points of percent, over the whole 95 % interval.
+    """Decide whether the whole 95 % interval of a difference lies within ±`within` percentage points.
 
     The significance level of a contradiction is divided by `parts`, as in `decide_higher`.
     """
@@ -49,16 +49,16 @@ def decide_same(difference: Difference, within: float, parts: int) -> Verdict:
 
 
 def decide_above(low: float, high: float, number: float) -> Verdict:
-    """Decide whether an interval lies above a published number."""
+    """Decide whether a confidence interval lies entirely above a published number."""
     if low > number:
         return "supported"
     return "contradicted" if high < number else "undecided"
 
 
 def summarize(result: CheckResult) -> str:
-    """Summarise how many numbers have each verdict, and show the first that decides.
+    """Summarise how many numbers have each verdict, and show the first number with the deciding verdict.
 
-    If no number could be tested, say why the first could not.
+    If no number could be tested, give the reason for the first number.
     """
     evidence, verdict = result.evidence, result.verdict
     if verdict == "not tested":
@@ -72,12 +72,12 @@ def summarize(result: CheckResult) -> str:
 
 
 class ClaimJudge:
-    """The judge of claims on the results of one preset; a difference that several claims need is computed once.
+    """A judge of claims on the results of one preset; a difference that several claims need is computed once.
 
     Attributes:
         results: the results of the preset
         paper: the paper's numbers
-        synthetic_labels: labels of the synthetic datasets, whose results say nothing about the paper
+        synthetic_labels: labels of the synthetic datasets, whose results are not evidence about the paper
         compare: the cached comparison of two methods on a backbone and a dataset
     """
 
@@ -87,7 +87,7 @@ class ClaimJudge:
         self.compare = cache(partial(compare_methods, results))
 
     def judge_claim(self, claim: Claim) -> CheckResult:
-        """Judge whether a claim holds, with the reason; errors as in `collect_evidence`."""
+        """Judge whether a claim holds, and give the reason."""
         if claim.kind == "none":
             return CheckResult(f"It needs {claim.test['needs']}.")
         found = CheckResult("", tuple(self.collect_evidence(claim)))
@@ -95,17 +95,13 @@ class ClaimJudge:
         return CheckResult(prefix + summarize(found), found.evidence)
 
     def collect_evidence(self, claim: Claim) -> list[Evidence]:
-        """Collect a line for every number that the test names, whether it exists or not.
-
-        Raises:
-            SlqError: a file that exists cannot be used
-        """
+        """Collect a line for every number that the test names, whether the number exists or not."""
         if claim.kind == "fraction":
             return [line for backbone in claim.backbones for line in self._compare_costs(backbone, claim.test)]
         return list(self._compare_numbers(claim))
 
     def _compare_numbers(self, claim: Claim) -> Iterator[Evidence]:
-        """Yield a line for every backbone, dataset and number of a test, or a line that says what the preset lacks."""
+        """Yield a line for every backbone, dataset and number of a test; if the preset lacks one, the line says so."""
         layout, test = self.results.layout, claim.test
         numbers = [*product(test.get("models", [""]), test.get("metrics", [""]))]
         for paper_backbone, paper_dataset in product(claim.backbones, test["datasets"]):
@@ -126,18 +122,18 @@ class ClaimJudge:
                     yield Evidence(subject, reason, "not tested")
 
     def _describe_number(self, test: Mapping[str, Any], model: str, metric: str) -> str:
-        """Return what follows the name of a dataset: the recall, and what is set against what."""
+        """Return the end of a subject, after the dataset's name: the recall, and the two methods or models compared."""
         direction, _, recall = metric.partition(" ")
         labels, recall = self.results.layout.labels, f" {DIRECTION_LABELS[direction]} {recall}" if metric else ""
         other = f" beside {model}" if model else f" minus {labels[test.get('than') or test['as']]}"
         return f"{recall}, {labels[test['of']]}{other}"
 
     def _missing_stand_in_reason(self, paper_name: str) -> str:
-        """Return the reason that the preset has no entry for a backbone or dataset of the paper."""
+        """Return the reason for a number of a backbone or dataset of the paper that the preset has no entry for."""
         return f"preset {self.results.layout.preset} has nothing that stands for {paper_name}"
 
     def _measure_difference(self, claim: Claim, metric: str, backbone: LayoutEntry, dataset: LayoutEntry) -> Answer:
-        """Measure the paired difference of two methods in a recall, or in a score if `metric` is empty."""
+        """Measure the paired difference between two methods in a recall, or in a score if `metric` is empty."""
         test = claim.test
         pairs = self.compare(backbone, test["of"], test.get("than") or test["as"], dataset)
         if isinstance(pairs, TableCell):
@@ -153,7 +149,7 @@ class ClaimJudge:
     def _measure_against_published(
         self, method: str, model: str, metric: str, backbone: LayoutEntry, dataset: LayoutEntry
     ) -> Answer:
-        """Measure a recall against a model's quoted one, which must be of the same dataset."""
+        """Measure a recall against the published recall of a model, which must be on the same dataset."""
         if not dataset.is_from_paper:
             return f"{dataset.label} is another dataset than the paper's {dataset.paper_name}", "not tested", ""
         direction, recall = metric.split(" ")
@@ -165,7 +161,7 @@ class ClaimJudge:
         return text, decide_above(cell.low, cell.high, quote.value), f"{cell.source}; {quote.source}"
 
     def _compare_costs(self, paper_backbone: str, test: Mapping[str, Any]) -> Iterator[Evidence]:
-        """Yield the lines of a test of what one method costs against another."""
+        """Yield the lines of a test of one method's cost against another's."""
         backbones = [entry for entry in self.results.layout.backbones if entry.paper_name == paper_backbone]
         methods = (test["of"], test["than"])
         labels = " over those of ".join(self.results.layout.labels[method] for method in methods)
@@ -176,9 +172,9 @@ class ClaimJudge:
             yield Evidence(paper_backbone, self._missing_stand_in_reason(paper_backbone), "not tested")
 
     def _measure_cost_ratio(self, backbone: str, methods: tuple[str, str], metric: str, at_most: float) -> Answer:
-        """Measure the ratio of two methods' hours or trained parameters, means over the seeds.
+        """Measure the ratio of two methods' hours or trained parameters, each a mean over the seeds.
 
-        Hours must be of one kind of device.
+        All hours must have been measured on the same device.
         """
         found = [with_numbers(self.results.rows(backbone, method, "run", "", metric)) for method in methods]
         for method, rows in zip(methods, found, strict=True):

@@ -1,4 +1,4 @@
-"""Checks of the paper's tables against each other, against published scores and against their sample sizes."""
+"""Checks of the paper's tables against each other, against published scores, and against their sample sizes."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from slq.results.paper import COST_COLUMNS, Paper
 MARK_STYLES = {"": "", "best": "bold", "second": "underline"}
 STYLE_WORDS = {"": "unmarked", "bold": "bold", "underline": "underlined"}
 DATASET = "coco"
-HELD_OUT_LIST = "coco_val2017"  # train2017 is every image of the 2014 lists that is not in it
+HELD_OUT_LIST = "coco_val2017"  # train2017 consists of all images of the 2014 lists that are not in this list
 
 
 def check_marks(cells: Sequence[Any], table: str) -> CheckResult:
-    """Check that each cell has the mark that the numbers of its column give; in Table 3 a column of one backbone.
+    """Check that each cell has the mark that follows from the numbers of its column, within one backbone in Table 3.
 
-    Of costs less is better; a table that never underlines has no second best.
+    In cost columns, lower is better. A table that never underlines is expected to mark no second-best cells.
     """
     used_marks = {cell.mark for cell in cells}
     groups: dict[str, list[Any]] = {}
@@ -43,7 +43,7 @@ def check_marks(cells: Sequence[Any], table: str) -> CheckResult:
 
 
 def _compute_marks(cells: Sequence[Any]) -> list[str]:
-    """Compute the marks that the numbers of a column give: `bold`, `underline` or none."""
+    """Compute the marks that follow from the numbers of a column: `bold`, `underline` or empty."""
     numbers = [TableCell.quoted(cell.value, cell.printed, "", comparable=True) for cell in cells]
     return [MARK_STYLES[cell.mark] for cell in mark_best(numbers, higher_is_better=cells[0].column not in COST_COLUMNS)]
 
@@ -51,7 +51,7 @@ def _compute_marks(cells: Sequence[Any]) -> list[str]:
 def _describe_wrong_mark(
     name: str, cell: Any, expected: str, cells: Sequence[Any], expected_marks: Sequence[str]
 ) -> str:
-    """Describe the printed mark, the mark by the numbers, and the cells that deserve the two marks."""
+    """Describe the printed mark, the expected mark, and the cells that should have the two marks."""
     holders = {}
     for key, word in (("bold", "best"), ("underline", "second")):
         deserving = [one for one, mark in zip(cells, expected_marks, strict=True) if mark == key]
@@ -81,7 +81,7 @@ def check_base_scores(paper: Paper) -> CheckResult:
 
 
 def check_shares(paper: Paper) -> CheckResult:
-    """Check which printed numbers are no share of their number of queries or questions."""
+    """Check which printed numbers are not a rounded share k / n of their number of queries or questions n."""
     checked = [(number, check_share(number)) for number in paper.shares]
     evidence = tuple(
         replace(line, value=f"{line.subject}: {line.value}" if line.verdict == "contradicted" else "")
@@ -98,9 +98,9 @@ def check_shares(paper: Paper) -> CheckResult:
 
 
 def check_sampling_noise(paper: Paper) -> CheckResult:
-    """Check which numbers of other methods lie within the interval of the paper's own method.
+    """Check which numbers of other methods lie within the 95 % Wilson interval of the paper's own method.
 
-    It is Wilson's 95 % interval of a share of n queries or questions.
+    The interval treats the number as a share of n queries or questions.
     """
     evidence = []
     for cell in paper.table("table3", method=paper.settings["proposed_method"]):
@@ -127,7 +127,7 @@ def other_methods(paper: Paper, cell: Any) -> list[Any]:
 
 
 def check_test_overlap(paper: Paper) -> CheckResult:
-    """Count the test images of COCO that are in train2017, the training list that the released code names."""
+    """Count the COCO test images that are in train2017, the training list that the released code names."""
     if DATASET not in {*paper.benchmarks["dataset"]} or not paper.table("table1"):
         return CheckResult("The paper does not test on COCO.")
     tested, held_out = set(read_id_list(TEST_ID_LISTS[DATASET])), set(read_id_list(HELD_OUT_LIST))

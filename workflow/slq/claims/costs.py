@@ -1,4 +1,4 @@
-"""Checks of the training costs in Table 3, parameters and GPU hours, against the sizes of the models."""
+"""Checks of the training costs in Table 3 (parameters and GPU hours) against the sizes of the models."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ from slq.results.paper import Paper
 
 
 def build_cost_model(paper: Paper, backbone: str) -> BackboneCostModel | None:
-    """Build the cost model of one of the paper's backbones; None if config.yaml lacks a size that it needs."""
+    """Build the cost model of one of the paper's backbones; None if config.yaml lacks a size that the model needs."""
     entries = [one for one in paper.settings["backbones"] if one["name"] == backbone]
     if (
         not entries
@@ -32,7 +32,7 @@ def build_cost_model(paper: Paper, backbone: str) -> BackboneCostModel | None:
 
 
 def check_parameter_counts(paper: Paper) -> CheckResult:
-    """Check whether one number of queries gives every printed count of the proposed method's parameters."""
+    """Check whether one common number of queries N explains every printed parameter count of the proposed method."""
     method = paper.settings["proposed_method"]
     label, cells = find_method(method).label, paper.table("table3", method=method, column="parameters")
     query_counts = [(cell, _possible_query_counts(cell)) for cell in cells]
@@ -51,14 +51,14 @@ def check_parameter_counts(paper: Paper) -> CheckResult:
 
 
 def _possible_query_counts(cell: Any) -> list[int]:
-    """List every N whose N x width prints as the cell, with halves rounded either way."""
+    """List every N for which N x width prints as the cell; halves may be rounded up or down."""
     half = _last_digit_size(cell.printed) / 2
     value = parse_printed_number(cell.printed)
     return list(range(ceil((value - half) / cell.hidden_size), floor((value + half) / cell.hidden_size) + 1))
 
 
 def _query_count_text(cell: Any, counts: Sequence[int]) -> str:
-    """Show the division of a printed count by the width, and which N fit it."""
+    """Show the division of a printed count by the width, and the N that fit it."""
     exact_count = parse_printed_number(cell.printed) / cell.hidden_size
     text = f"{cell.row}: {cell.printed} / {cell.hidden_size} = {exact_count:.2f}; "
     if counts:
@@ -68,13 +68,13 @@ def _query_count_text(cell: Any, counts: Sequence[int]) -> str:
 
 
 def _last_digit_size(printed: str) -> float:
-    """Return the size of a printed number's last digit: a thousand for `36k`, a hundred thousand for `4.4M`."""
+    """Return the place value of a printed number's last digit: a thousand for `36k`, a hundred thousand for `4.4M`."""
     digits = printed.rstrip("".join(SUFFIX_FACTORS))
     return SUFFIX_FACTORS[printed[len(digits) :]] / 10 ** count_decimals(digits)
 
 
 def _join_numbers(numbers: Sequence[int]) -> str:
-    """Join numbers by `or`; `none` if there are none."""
+    """Join numbers with `or`; return `none` for an empty list."""
     return " or ".join(map(str, numbers)) or "none"
 
 
@@ -82,10 +82,10 @@ def _join_numbers(numbers: Sequence[int]) -> str:
 
 
 def check_training_hours(paper: Paper) -> CheckResult:
-    """Check which ratios of other methods' hours to the proposed method's exceed the ratios of their FLOPs.
+    """Check which ratios of other methods' hours to the proposed method's hours exceed the ratios of their FLOPs.
 
-    The proposed method is counted as released, with the gradient running through the whole sequence; the others are
-    counted without and with all activations recomputed; the latter is the most that they compute.
+    The proposed method is counted as released, with the gradient through the whole sequence. The other methods are
+    counted without and with recomputation of all activations, which is an upper bound on what they compute.
     """
     proposed, evidence = paper.settings["proposed_method"], []
     own_label = find_method(proposed).label
@@ -118,10 +118,10 @@ def check_training_hours(paper: Paper) -> CheckResult:
 
 
 def _pair_flops(paper: Paper, cost_model: BackboneCostModel, method: str, **options: bool) -> float:
-    """Compute the FLOPs of training on one pair, an image and a caption of the training set's mean size.
+    """Compute the FLOPs of training on one pair: an image and a caption of the training set's mean size.
 
     Args:
-        options: further fields of the `ComputePlan`
+        options: fields of the `ComputePlan` to change
     """
     plan = replace(method_plan(paper.settings, method, cost_model.architecture), **options)
     return sum(

@@ -1,4 +1,4 @@
-"""Verdicts on the paper's sentences, from the results of one preset by the tests of claims.yaml."""
+"""Verdicts on the paper's claims, from the results of one preset and the tests in claims.yaml."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,20 +17,17 @@ SCHEMA = 2
 
 
 def judge_claims(settings: Mapping[str, Any], results: Path, reference: Path, out: Path) -> None:
-    """Judge every claim of `reference`/claims.yaml on a preset's results; write the verdicts, and print them.
+    """Judge every claim of `reference`/claims.yaml on a preset's results; write and print the verdicts.
 
     Args:
         settings: the keys that `parse_layout` reads, and `synthetic`, the labels of the synthetic datasets
-        results: the folder that holds one folder per preset
+        results: the results folder, which has one folder per preset
         reference: the folder of the paper's values
-        out: the JSON file of verdicts
-
-    Raises:
-        SlqError: a claim is not of its form, or a result file that exists cannot be used; nothing is written then
+        out: the JSON file for the verdicts; not written if there is an error
     """
     layout, paper, synthetic_labels = parse_layout(settings), Paper(reference, results), settings["synthetic"]
     paper_claims = read_claims(reference / "claims.yaml", paper)
-    read = replace(layout, knowledge_datasets=(), baselines=())  # no claim is about the others
+    read = replace(layout, knowledge_datasets=(), baselines=())  # no claim uses these
     judge = ClaimJudge(Results(results, read), paper, synthetic_labels)
     answers = [(one, judge.judge_claim(one)) for one in paper_claims]
     claims = []
@@ -48,10 +45,7 @@ def judge_claims(settings: Mapping[str, Any], results: Path, reference: Path, ou
 
 
 def describe_scope(layout: ReportLayout, synthetic_labels: Sequence[str]) -> str:
-    """Describe what the verdicts are about.
-
-    They are about the paper's claims or, on synthetic data, only about how the same tests decide there.
-    """
+    """Describe the scope of the verdicts: the paper's claims or, on synthetic data, only the tests themselves."""
     preset_text = f"Preset {layout.preset}, {layout.which_seeds}"
     if not synthetic_labels:
         return (
@@ -67,7 +61,7 @@ def describe_scope(layout: ReportLayout, synthetic_labels: Sequence[str]) -> str
 
 
 def format_verdict_table(answers: Sequence[tuple[Claim, CheckResult]]) -> str:
-    """Format the verdicts as one aligned line per claim, and the number of each verdict."""
+    """Format the verdicts as one aligned line per claim, followed by the count of each verdict."""
     verdicts = [result.verdict for _, result in answers]
     verdict_width, id_width = max(map(len, verdicts)), max(len(one.id) for one, _ in answers)
     lines = [f"{result.verdict:<{verdict_width}}  {one.id:<{id_width}}  {result.reason}" for one, result in answers]

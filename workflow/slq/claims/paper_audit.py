@@ -1,4 +1,4 @@
-"""Audit of the paper alone: its numbers by arithmetic, its tables against each other."""
+"""Audit of the paper without our results: its numbers by arithmetic, its tables against each other."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class PaperCheck:
     """A check of the paper.
 
     Attributes:
-        name: in files
-        title: in print
-        run: the function that performs it
+        name: the id in files
+        title: the printed title
+        run: the function that performs the check
     """
 
     name: str
@@ -29,7 +29,7 @@ class PaperCheck:
     run: Callable[[Paper], CheckResult]
 
 
-# Add a check by adding an entry; checks against our results are in claims.yaml.
+# To add a check, add an entry. Checks against our results belong in claims.yaml.
 CHECKS = (
     PaperCheck(
         "marks-table1",
@@ -54,10 +54,7 @@ def audit_paper(settings: Mapping[str, Any], reference: Path, out: Path) -> None
     Args:
         settings: from `cost_settings.paper_audit_settings`
         reference: the folder of the paper's values
-        out: `audit.json`
-
-    Raises:
-        SlqError: a table cannot be read; nothing is written then
+        out: `audit.json`; not written if there is an error
     """
     paper = Paper(reference, reference.parents[1] / "results", settings)
     results = [(check, check.run(paper)) for check in CHECKS]
@@ -72,7 +69,7 @@ def audit_paper(settings: Mapping[str, Any], reference: Path, out: Path) -> None
 
 
 def _finding_record(check: PaperCheck, result: CheckResult) -> dict[str, Any]:
-    """Build the JSON record of a contradicted check: its statement, the arithmetic, and the cells concerned."""
+    """Build the JSON record of a contradicted check: its statement, the arithmetic, and the affected cells."""
     cells = []
     for cell in (line.number for line in result.evidence if line.verdict == "contradicted" and line.number is not None):
         place = {"table": TABLE_LABELS.get(cell.table, f"{cell.table}.csv"), "row": cell.row, "column": cell.column}

@@ -1,4 +1,4 @@
-"""Tests of whether a printed number can be k of n, and the sampling interval of a score of n."""
+"""Tests of whether a printed number can be a share k / n, and the sampling interval of such a share."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -14,12 +14,12 @@ HALF = Fraction(1, 2)
 
 
 def round_half_up(value: Fraction) -> int:
-    """Round to a whole number, halves up."""
+    """Round to a whole number, with halves rounded up."""
     return floor(value + HALF)
 
 
 def round_twice(value: Fraction) -> int:
-    """Round to one more digit first, then to a whole number, halves up both times."""
+    """Round to one extra digit first, then to a whole number, with halves rounded up both times."""
     return round_half_up(Fraction(round_half_up(10 * value), 10))
 
 
@@ -27,15 +27,15 @@ ROUNDINGS: dict[str, Rounding] = {"halves up": round_half_up, "halves to even": 
 OTHER_ROUNDINGS: dict[str, Rounding] = {
     "cut off": floor,
     "rounded twice": round_twice,
-}  # these may explain a number that is no rounded share
+}  # may explain a number that is not a correctly rounded share
 
 
 def possible_counts(units: int, digits: int, n: int, rounding: Rounding) -> list[int]:
-    """List every k whose share of n prints as the number.
+    """List every k for which k / n in percent prints as the given number.
 
     Args:
-        units: the printed percentage, as whole units of its last digit
-        digits: decimals of the printed percentage
+        units: the printed percentage in units of its last digit
+        digits: the number of decimals of the printed percentage
         rounding: how the share is rounded to units
     """
     scale = 100 * 10**digits
@@ -44,7 +44,7 @@ def possible_counts(units: int, digits: int, n: int, rounding: Rounding) -> list
 
 
 def check_share(number: Any) -> Evidence:
-    """Check whether some k of n prints as the number, for one of the sample sizes known for it."""
+    """Check whether some k / n prints as the number, for any of its known sample sizes n."""
     if not number.sample_sizes:
         return number_evidence(number, "how many are counted is not known", "not tested")
     check = _check_hits if number.unit == "hits" else _check_percent
@@ -54,7 +54,7 @@ def check_share(number: Any) -> Evidence:
 
 
 def _check_hits(printed: str, n: int) -> tuple[bool, str]:
-    """Check that printed hits are a whole number from 0 to n; return the answer and the arithmetic."""
+    """Check whether printed hits are a whole number from 0 to n; return the answer and the arithmetic."""
     value = Fraction(printed)
     is_possible = value.denominator == 1 and 0 <= value <= n
     return is_possible, f"{printed} hits of {n}" if is_possible else f"{printed} is no whole number from 0 to {n}"
@@ -63,7 +63,7 @@ def _check_hits(printed: str, n: int) -> tuple[bool, str]:
 def _check_percent(printed: str, n: int) -> tuple[bool, str]:
     """Check whether a printed percentage is a rounded share of n; return the answer and the arithmetic.
 
-    Halves may have been rounded up or to even.
+    Rounding halves up and rounding halves to even are both accepted.
     """
     digits = count_decimals(printed)
     scale = 10**digits
@@ -81,19 +81,19 @@ def _check_percent(printed: str, n: int) -> tuple[bool, str]:
     exact_count = Fraction(printed) * n / 100
     nearest_counts = [k for k in (floor(exact_count), ceil(exact_count)) if 0 <= k <= n]
     shares = [f"{k}/{n} = {_format_share(k, n, digits + 1)} → {_format_share(k, n, digits)}" for k in nearest_counts]
-    # The fraction of all numbers from 0 to 100 with so many digits that are a share of n.
+    # The fraction of all numbers from 0 to 100 with this number of digits that are a share of n.
     reachable = (min(n, 100 * scale) + 1) / (100 * scale + 1)
     nearest = f"no k of {n} rounds to {printed}; nearest {', '.join(shares)}"
     return False, "; ".join([nearest, *explanations, f"{100 * reachable:.1f} % of such numbers are shares of {n}"])
 
 
 def _format_share(k: int, n: int, digits: int) -> str:
-    """Format k of n in percent with so many digits."""
+    """Format k / n in percent with the given number of decimals."""
     return f"{round_half_up(Fraction(100 * k * 10**digits, n)) / 10**digits:.{digits}f}"
 
 
 def sampling_interval(value: str, n: int, unit: str) -> tuple[float, float]:
-    """Compute Wilson's 95 % interval of a score as hits out of n, in the unit of the score."""
+    """Compute the 95 % Wilson score interval (Wilson 1927) of a score as hits out of n, in the unit of the score."""
     scale = Fraction(n, 100) if unit == "hits" else Fraction(1)
     interval = accuracy_interval(round(Fraction(value) / scale * n / 100), n)
     return float(interval.low * scale), float(interval.high * scale)

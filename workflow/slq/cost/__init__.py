@@ -1,1 +1,1 @@
-"""Costs of a run: FLOPs, memory, forecast, ledger and hours, and the measurement of a training step."""
+"""Costs of a run: FLOPs, memory, forecast, ledger and hours, and the benchmark of a training step."""

@@ -1,4 +1,4 @@
-"""Sizes of a backbone's architecture that decide its cost, read from the keys of its transformers configuration."""
+"""Sizes of a backbone's architecture that determine its cost, read from its transformers configuration."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,12 +11,12 @@ ModelConfig = Mapping[str, Any]
 
 
 class UnknownCostError(SlqError):
-    """A cost without a closed form: the architecture is unknown, or config.yaml lacks a size that it needs."""
+    """A cost that has no closed form, because the architecture is unknown or config.yaml lacks a required size."""
 
 
 @dataclass(frozen=True)
 class TextArchitecture:
-    """The language model without its head: `layers` of grouped-query attention and a gated MLP."""
+    """The language model without its LM head: `layers` of grouped-query attention and a gated MLP."""
 
     hidden_size: int
     layers: int
@@ -28,7 +28,7 @@ class TextArchitecture:
 
     @property
     def linear_shapes(self) -> tuple[tuple[int, int], ...]:
-        """(inputs, outputs) of a layer's seven linear maps: q, k, v, o, gate, up, down."""
+        """(input width, output width) of a layer's seven linear maps: q, k, v, o, gate, up, down."""
         wide, narrow = self.heads * self.head_dim, self.kv_heads * self.head_dim
         attention = (
             (self.hidden_size, wide),
@@ -44,31 +44,31 @@ class TextArchitecture:
 
     @property
     def parameters_per_layer(self) -> int:
-        """Weights of a layer's linear maps."""
+        """Number of weights of a layer's linear maps."""
         return sum(inputs * outputs for inputs, outputs in self.linear_shapes)
 
     @property
     def lora_parameters_per_rank(self) -> int:
-        """Weights that one rank of LoRA (Hu et al. 2021) adds to a layer: inputs plus outputs of its linear maps."""
+        """Number of weights that LoRA (Hu et al. 2021) adds to a layer per rank: the sum of inputs and outputs."""
         return sum(inputs + outputs for inputs, outputs in self.linear_shapes)
 
     @property
     def num_parameters(self) -> int:
-        """Weights of all layers and the embedding; biases and norms, under 0.1 %, are left out."""
+        """Number of weights of all layers and the embedding, without biases and norms (under 0.1 %)."""
         return self.layers * self.parameters_per_layer + self.vocab_size * self.hidden_size
 
 
 @dataclass(frozen=True)
 class VisionArchitecture:
-    """The vision tower and the projector that brings its features to the language model.
+    """The vision tower, and the projector that maps its features to the width of the language model.
 
     Attributes:
-        values_per_patch: numbers in one patch.
-        patches_per_token: patches that one image token is made of.
-        tokens_per_tile: image tokens that attend to each other in the tower, together with one class token; None if all
-            tokens of an image do, without a class token.
-        projector_parameters: projector weights that one image token passes, DeepStack's included.
-        features_per_token: vectors of the language model's width that one image token yields.
+        values_per_patch: input values of one patch.
+        patches_per_token: patches that are merged into one image token.
+        tokens_per_tile: image tokens of one tile, which attend only to each other and to one class token; None if all
+            tokens of an image attend to each other and there is no class token.
+        projector_parameters: projector weights applied to one image token, including DeepStack's mergers.
+        features_per_token: number of vectors of the language model's width that one image token yields.
     """
 
     hidden_size: int
@@ -82,12 +82,12 @@ class VisionArchitecture:
 
     @property
     def parameters_per_layer(self) -> int:
-        """Weights of a layer's linear maps."""
+        """Number of weights of a layer's linear maps."""
         return 4 * self.hidden_size**2 + 2 * self.hidden_size * self.intermediate_size
 
     @property
     def num_parameters(self) -> int:
-        """Weights of the tower and the projector; left out is what `TextArchitecture.num_parameters` leaves out."""
+        """Number of weights of the tower and the projector, without biases and norms."""
         return (
             self.layers * self.parameters_per_layer
             + self.values_per_patch * self.hidden_size
@@ -95,10 +95,10 @@ class VisionArchitecture:
         )
 
     def count_positions(self, tokens: float, squared_tokens: float) -> tuple[float, float]:
-        """Count the tower's positions, and sum the squares of the numbers of positions that attend to each other.
+        """Count the tower's positions, and the pairs of positions that attend to each other.
 
         Args:
-            tokens, squared_tokens: sums of image tokens, and of their squares, over images.
+            tokens, squared_tokens: sum over images of the number of image tokens, and of its square.
         """
         if self.tokens_per_tile is None:
             return self.patches_per_token * tokens, self.patches_per_token**2 * squared_tokens
@@ -108,29 +108,29 @@ class VisionArchitecture:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A backbone.
+    """The sizes of a backbone.
 
     Attributes:
-        head_parameters: weights of a head of its own; 0 where the head is tied to the embedding.
-        pixels_per_token: pixels of the image per image token; None where every image has the same number of tokens.
+        head_parameters: weights of the LM head; 0 if the head is tied to the embedding.
+        pixels_per_token: pixels of the image per image token; None if every image has the same number of tokens.
     """
 
     text: TextArchitecture
     vision: VisionArchitecture
     head_parameters: int
-    pixels_per_token: int | None  # None where the number of tokens does not depend on the image's size
+    pixels_per_token: int | None
 
     @property
     def num_parameters(self) -> int:
-        """Weights of the language model, the vision tower, the projector and the head."""
+        """Number of weights of the language model, the vision tower, the projector and the head."""
         return self.text.num_parameters + self.vision.num_parameters + self.head_parameters
 
     def count_image_tokens(self, pixels: float, limits: tuple[float, float] = (0, float("inf"))) -> float:
         """Count the tokens of one image.
 
         Args:
-            pixels: pixels of the image; without effect where every image has the same number of tokens.
-            limits: least and most pixels, between which the image is scaled.
+            pixels: pixels of the image; ignored if every image has the same number of tokens.
+            limits: minimum and maximum number of pixels; the image is resized to lie between them.
         """
         if self.pixels_per_token is None:
             return float(self.vision.tokens_per_tile or 0)
@@ -138,28 +138,28 @@ class Architecture:
 
 
 def read_architecture(config: ModelConfig) -> Architecture:
-    """Read the sizes of a transformers configuration: `pretrain.model` or a backbone's `architecture` in config.yaml.
+    """Read the sizes in a transformers configuration: `pretrain.model` or a backbone's `architecture` in config.yaml.
 
     Raises:
-        UnknownCostError: no closed form is known for its model_type, or a size is missing.
+        UnknownCostError: there is no closed form for its model_type, or a size is missing.
     """
     model = config.get("model_type")
     if model not in VISION_READERS:
         raise UnknownCostError(
-            f"model_type {model!r}: no closed form of its cost; known are {sorted(VISION_READERS)} "
+            f"model_type {model!r}: no closed form of its cost; expected one of {sorted(VISION_READERS)} "
             "(slq/cost/architecture.py)"
         )
     try:
         text = _read_text(config["text_config"])
         vision, pixels = VISION_READERS[model](config, text)
     except KeyError as error:
-        raise UnknownCostError(f"architecture of a {model}: size {error.args[0]} is missing") from error
+        raise UnknownCostError(f"architecture with model_type {model}: size {error.args[0]} is missing") from error
     head = 0 if config.get("tie_word_embeddings", False) else text.vocab_size * text.hidden_size
     return Architecture(text, vision, head, pixels)
 
 
 def is_known_architecture(config: ModelConfig) -> bool:
-    """Return whether an architecture has a closed form and every size that it needs."""
+    """Return whether an architecture has a closed form and all sizes that the closed form needs."""
     try:
         read_architecture(config)
     except UnknownCostError:
@@ -182,7 +182,7 @@ def _read_text(config: ModelConfig) -> TextArchitecture:
 
 
 def _read_internvl(config: ModelConfig, text: TextArchitecture) -> tuple[VisionArchitecture, None]:
-    """Read the sizes of InternViT and of the two linear maps after its pixel shuffle; all tiles have as many tokens."""
+    """Read the sizes of InternViT and of the two linear maps after its pixel shuffle; every tile has the same size."""
     vision = config["vision_config"]
     patches = round(1 / config["downsample_ratio"] ** 2)
     shuffled = patches * vision["hidden_size"]
@@ -199,9 +199,9 @@ def _read_internvl(config: ModelConfig, text: TextArchitecture) -> tuple[VisionA
 
 
 def _read_qwen3_vl(config: ModelConfig, text: TextArchitecture) -> tuple[VisionArchitecture, int]:
-    """Read the sizes of a tower that keeps the image's own size.
+    """Read the sizes of Qwen3-VL's vision tower, which processes images at their native resolution.
 
-    It has one merger at its end, and one for each layer that DeepStack takes features from.
+    The tower has one merger at its end, and one for each layer from which DeepStack takes features.
     """
     vision = config["vision_config"]
     patches, pixels_per_patch = vision["spatial_merge_size"] ** 2, _area(vision["patch_size"])
@@ -219,7 +219,7 @@ def _read_qwen3_vl(config: ModelConfig, text: TextArchitecture) -> tuple[VisionA
 
 
 def _area(size: int | Sequence[int]) -> int:
-    """Return the pixels of a square, by its side, or of a rectangle, by height and width."""
+    """Return the number of pixels of a square, given its side, or of a rectangle, given height and width."""
     return size**2 if isinstance(size, int) else math.prod(size)
 
 

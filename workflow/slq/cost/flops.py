@@ -1,7 +1,8 @@
-"""Closed form of FLOPs: what a method computes for messages of given numbers of tokens, by part.
+"""Closed form of the FLOPs of a method, by part, from the numbers of tokens of its messages.
 
-A multiplication and an addition count as two. Attention counts whole squares, as torch's FlopCounterMode does; a kernel
-that skips masked positions computes half of them. Norms, activations, rotations and the loss, under 1 %, are left out.
+A multiplication and an addition count as two FLOPs. Attention is counted over the full square of positions, as torch's
+FlopCounterMode does; a kernel that skips masked positions computes half of it. Norms, activations, rotary embeddings
+and the loss (under 1 %) are left out.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,18 +16,18 @@ from slq.methods.registry import Method, find_method, method_name
 
 PARTS = ("vision", "projector", "prefix", "queries", "attention", "backward", "recompute")
 Flops = dict[str, float]
-# Fields of ComputePlan by what is cached of an image's message (models/prefix.py).
+# Changed fields of ComputePlan for each level of the image cache (models/prefix.py).
 CACHED_SHARES: Mapping[str, Mapping[str, Any]] = {"features": {"vision_share": 0.0}, "kv": {"prefix_share": 0.0}}
 
 
 @dataclass(frozen=True)
 class TokenTotals:
-    """Sums over messages to embed; the closed form needs nothing else.
+    """Sums of token counts over the messages to embed, from which all FLOPs are computed.
 
     Attributes:
-        num_messages: how many messages there are.
-        tokens, squared_tokens: tokens of the messages, images included, and their squares.
-        image_tokens, squared_image_tokens: image tokens, and their squares, over images.
+        num_messages: number of messages.
+        tokens, squared_tokens: sum over messages of the number of tokens, including image tokens, and of its square.
+        image_tokens, squared_image_tokens: sum over images of the number of image tokens, and of its square.
     """
 
     num_messages: float = 0
@@ -52,25 +53,25 @@ class TokenTotals:
 
 
 def find_settings_method(settings: Mapping[str, Any], name: str) -> Method:
-    """Return the method of a row of settings, of which those of variants stand under `variants`."""
+    """Return the method of a row of the settings; rows that are variants are listed under `variants`."""
     return find_method(method_name(settings.get("variants", {}).get(name, {"method": name})))
 
 
 def method_plan(settings: Mapping[str, Any], name: str, architecture: Architecture) -> ComputePlan:
-    """Build the compute plan of a row of settings, with its `hyperparameters`."""
+    """Build the compute plan of a row of the settings from its `hyperparameters`."""
     hyperparameters = settings["hyperparameters"].get(name, {})
     return find_settings_method(settings, name).plan(hyperparameters, architecture.text)
 
 
 def embed_flops(architecture: Architecture, plan: ComputePlan, totals: TokenTotals) -> Flops:
-    """Compute the FLOPs of embedding messages without any gradient, by part: the forward pass alone."""
+    """Compute the FLOPs of embedding messages without gradients (only the forward pass), by part."""
     return _forward_flops(architecture, plan, totals)[0]
 
 
 def train_flops(architecture: Architecture, plan: ComputePlan, totals: TokenTotals) -> Flops:
-    """Compute the FLOPs of training on messages once, by part: forward, backward and recomputation."""
+    """Compute the FLOPs of one training pass over messages (forward, backward and recomputation), by part."""
     parts, linear_flops, attention_flops = _forward_flops(architecture, plan, totals)
-    keeps_prefix = plan.num_queries and not plan.whole_sequence  # GradCache keeps the prefix between its two passes
+    keeps_prefix = plan.num_queries and not plan.whole_sequence  # GradCache then reuses the prefix in its second pass
     second_pass = linear_flops + attention_flops if keeps_prefix else sum(parts.values())
     text, backward, recomputed = architecture.text, 0.0, linear_flops + attention_flops
     if plan.num_trainable:
@@ -78,9 +79,9 @@ def train_flops(architecture: Architecture, plan: ComputePlan, totals: TokenTota
     if plan.trains_language_model:
         backward += linear_flops
         inputs, outputs = text.linear_shapes[-1]
-        recomputed -= 2 * totals.tokens * text.layers * inputs * outputs  # no gradient needs its output
+        recomputed -= 2 * totals.tokens * text.layers * inputs * outputs  # no gradient needs the output of `down`
     elif plan.num_trainable and not plan.num_queries:
-        # The maps of the first layer that read the embeddings need no gradient of their frozen input.
+        # q, k and v of the first layer read the frozen embeddings, for which no gradient is computed.
         backward -= 2 * totals.tokens * sum(inputs * outputs for inputs, outputs in text.linear_shapes[:3])
         backward += 2 * _adapter_flops(plan, totals)
     return parts | {
@@ -90,10 +91,10 @@ def train_flops(architecture: Architecture, plan: ComputePlan, totals: TokenTota
 
 
 def cache_build_flops(architecture: Architecture, totals: TokenTotals, cache_level: str) -> Flops:
-    """Compute the FLOPs of building a cache once, by part.
+    """Compute the FLOPs of building an image cache once, by part.
 
     Args:
-        cache_level: `features` for the features of images, `kv` for their whole prefixes.
+        cache_level: `features` to cache the image features, `kv` to cache the KV cache of the whole prefixes.
     """
     parts = embed_flops(architecture, ComputePlan(), totals)
     return {part: value for part, value in parts.items() if cache_level == "kv" or part in ("vision", "projector")}
@@ -105,7 +106,7 @@ def total_flops(parts: Mapping[str, float]) -> float:
 
 
 def sum_flops(parts_list: Iterable[Mapping[str, float]]) -> Flops:
-    """Sum several computations part by part."""
+    """Sum the FLOPs of several computations part by part."""
     sums = dict.fromkeys(PARTS, 0.0)
     for parts in parts_list:
         for part, value in parts.items():
@@ -117,7 +118,7 @@ def _forward_flops(architecture: Architecture, plan: ComputePlan, totals: TokenT
     """Compute the FLOPs of a forward pass.
 
     Returns:
-        all of them by part; those of the linear maps and those of the attention that a gradient runs through.
+        All FLOPs by part, then the FLOPs of the linear maps and of the attention that a gradient passes through.
     """
     text, num_queries = architecture.text, plan.num_queries
     per_token = 2 * text.layers * text.parameters_per_layer
@@ -125,7 +126,8 @@ def _forward_flops(architecture: Architecture, plan: ComputePlan, totals: TokenT
     computed_share = plan.prefix_share if num_queries else 1.0
     prefix, queries = computed_share * per_token * totals.tokens, per_token * num_queries * totals.num_messages
     prefix_attention = computed_share * per_square * totals.squared_tokens
-    # Queries attend to the prefix and to each other; in one sequence, the prefix attends to them too.
+    # Queries attend to the prefix and to each other. In a single sequence, full squares are counted, so the masked
+    # attention of the prefix to the queries is counted too.
     query_attention = per_square * (num_queries * totals.tokens + num_queries**2 * totals.num_messages)
     if plan.whole_sequence:
         query_attention += per_square * num_queries * totals.tokens
@@ -138,10 +140,10 @@ def _forward_flops(architecture: Architecture, plan: ComputePlan, totals: TokenT
 
 
 def _vision_flops(architecture: Architecture, totals: TokenTotals, share: float) -> Flops:
-    """Compute the FLOPs of the vision tower, its attention included, and of the projector; frozen for every method.
+    """Compute the FLOPs of the vision tower, including its attention, and of the projector; both are always frozen.
 
     Args:
-        share: share of the images whose features are computed and not cached.
+        share: share of the images whose features are computed instead of read from a cache.
     """
     vision = architecture.vision
     positions, squared_positions = vision.count_positions(totals.image_tokens, totals.squared_image_tokens)
@@ -151,5 +153,5 @@ def _vision_flops(architecture: Architecture, totals: TokenTotals, share: float)
 
 
 def _adapter_flops(plan: ComputePlan, totals: TokenTotals) -> float:
-    """Compute the forward FLOPs of the linear maps that a method adds to the language model's."""
+    """Compute the forward FLOPs of the linear maps that a method adds to the language model."""
     return 2 * totals.tokens * plan.adapter_parameters

@@ -1,4 +1,4 @@
-"""Forecast of what a preset will cost, from sizes alone, before models or datasets are downloaded."""
+"""Forecast of a preset's cost from sizes in config.yaml only, before models or datasets are downloaded."""
 
 import heapq
 from collections.abc import Iterable, Mapping
@@ -13,9 +13,9 @@ from slq.methods.plan import ComputePlan
 from slq.methods.registry import BASE
 
 Settings = Mapping[str, Any]
-STARTUP_HOURS = 0.25  # hours that a job needs to start: Python, weights, existing files
-SAFETY_FACTOR = 1.5  # times the high end of the forecast, which leaves out loading and padding, in a job's hours
-CHECKPOINTS_ON_DISK = 3  # at the same time: the newest two, and one that is being written
+STARTUP_HOURS = 0.25  # start of a job: importing Python packages, loading weights, checking existing files
+SAFETY_FACTOR = 1.5  # in a job's time limit, on the high forecast, which leaves out loading and padding
+CHECKPOINTS_ON_DISK = 3  # at the same time: the newest two, and the one being written
 NO_MEMORY_SAVING = {"grad_cache": False, "gradient_checkpointing": False, "sharding": False}
 
 
@@ -27,7 +27,7 @@ class Range:
     high: float
 
     def __add__(self, other: "Range") -> "Range":
-        """Return the sums of the low and of the high estimates."""
+        """Add the low estimates and the high estimates."""
         return Range(self.low + other.low, self.high + other.high)
 
     def scale(self, factor: float) -> "Range":
@@ -40,14 +40,14 @@ class RunForecast:
     """The forecast cost of one run of a method on a backbone.
 
     Attributes:
-        flops: FLOPs of training, including the build of its image cache.
-        relative_flops: FLOPs of other ways to train, as shares of `flops`, by the option's name.
-        train_hours, evaluation_hours: hours of one device; None for a device whose peak is not known.
-        gpus: devices that train together, each for its share of these hours.
-        device_gb: GB on each device while it trains: first with the settings of config.yaml, then without memory saving
+        flops: FLOPs of training, including building the image cache.
+        relative_flops: FLOPs of alternative ways to train, relative to `flops`, by the name of the option.
+        train_hours, evaluation_hours: device hours; None if the peak of the device is unknown.
+        gpus: number of devices that share `train_hours`.
+        device_gb: GB on each device during training, first with the settings of config.yaml, then without memory saving
             (one pass, no gradient checkpointing, no sharding).
-        host_gb, evaluation_host_gb: GB of all processes of a training together, and of an evaluation.
-        disk_gb: GB of the adapter and of its checkpoints.
+        host_gb, evaluation_host_gb: host memory in GB of all processes of a training together, and of an evaluation.
+        disk_gb: GB of the adapter and its checkpoints.
     """
 
     backbone: str
@@ -74,13 +74,13 @@ class JobResources:
 
 @dataclass(frozen=True)
 class CacheForecast:
-    """The space that the options of `image_cache` need for a backbone.
+    """The size of a backbone's image cache for each option of `image_cache`.
 
     Attributes:
-        features_gb, kv_gb: GB of the image features, or of the keys and values, of all training images.
-        batch_gb: GB of the keys and values of one batch, on the device.
-        read_bandwidth: GB/s at which keys and values must be read so that the faster estimate is not slowed; None if
-            unknown or not applicable.
+        features_gb, kv_gb: GB of the image features, or of the KV caches, of all training images.
+        batch_gb: GB of the KV caches of one batch, on the device.
+        read_bandwidth: GB/s at which KV caches must be read so that reading does not slow down the faster estimate;
+            None if unknown or not applicable.
     """
 
     label: str
@@ -91,7 +91,7 @@ class CacheForecast:
 
 
 def forecast_preset(settings: Settings) -> tuple[list[RunForecast], list[CacheForecast]]:
-    """Forecast every run, by backbone and method in the order of Table 3, and the space of each backbone's image cache.
+    """Forecast every run, by backbone and method in the order of Table 3, and the size of each backbone's image cache.
 
     Args:
         settings: from `cost_settings.forecast_settings`.
@@ -111,9 +111,9 @@ def forecast_preset(settings: Settings) -> tuple[list[RunForecast], list[CacheFo
 
 
 def job_resources(settings: Settings, backbone: str, method: str, stage: str) -> JobResources | None:
-    """Estimate the resources of a job of a run.
+    """Estimate the resources of one job of a run.
 
-    None for a device without a known peak, an unknown architecture or a missing size.
+    The result is None if the peak of the device, the architecture or a required size is unknown.
 
     Args:
         settings: from `cost_settings.forecast_settings`.
@@ -134,7 +134,7 @@ def job_resources(settings: Settings, backbone: str, method: str, stage: str) ->
 
 
 def wall_hours(hours: Iterable[float], devices: int) -> float:
-    """Compute the hours until the last job has ended, each on one device, the longest started first."""
+    """Compute the hours until the last job ends, if each job uses one device and longer jobs start first."""
     busy_until = [0.0] * devices
     for job in sorted(hours, reverse=True):
         heapq.heapreplace(busy_until, busy_until[0] + job)
@@ -142,14 +142,14 @@ def wall_hours(hours: Iterable[float], devices: int) -> float:
 
 
 class BackboneCostModel:
-    """The sizes of one backbone's runs, one per method, from which all estimates follow.
+    """Cost estimates for all runs of one backbone, from the sizes of the backbone and of the training set.
 
     Attributes:
         settings: from `cost_settings.forecast_settings` or `cost_settings.paper_audit_settings`.
-        backbone: its entry in them.
-        architecture: the sizes of its model.
+        backbone: the backbone's entry in `settings`.
+        architecture: the sizes of the model.
         train_dataset_size: the size of the training set.
-        captions_per_image: mean number of captions of a training image.
+        captions_per_image: mean number of captions per training image.
         image_totals, text_totals: tokens of the image and of the caption of one pair.
     """
 
@@ -157,7 +157,7 @@ class BackboneCostModel:
         """Read the sizes of the backbone and of the training set.
 
         Raises:
-            UnknownCostError: as `forecast_preset`.
+            UnknownCostError: as in `forecast_preset`.
         """
         if not backbone["architecture"]:
             key = f"backbones.{backbone['name']}.architecture"
@@ -177,7 +177,7 @@ class BackboneCostModel:
         pairs = self.train_dataset_size["texts"]["train"] // size * size * epochs if plan.num_trainable else 0
 
         def flops(option: ComputePlan) -> float:
-            """Compute the FLOPs of the whole training by another plan."""
+            """Compute the FLOPs of the whole training under a plan."""
             return pairs * self._pair_flops(option)
 
         options = dict(self._alternative_plans(plan, epochs))
@@ -202,10 +202,10 @@ class BackboneCostModel:
         )
 
     def forecast_cache(self, run: RunForecast) -> CacheForecast:
-        """Forecast the space of the backbone's image cache.
+        """Forecast the size of the backbone's image cache.
 
         Args:
-            run: the forecast of the method whose prefixes are cached, the preset's last that can read them.
+            run: the forecast of the method whose prefixes are cached: the preset's last method that can read them.
         """
         text, vision = self.architecture.text, self.architecture.vision
         dtype_bytes = DTYPE_BYTES[self.settings["dtype"]]
@@ -227,15 +227,15 @@ class BackboneCostModel:
         return replace(plan, num_forward_passes=2 if training["grad_cache"] else 1, checkpointing=checkpointing)
 
     def _pair_flops(self, plan: ComputePlan) -> float:
-        """Compute the FLOPs of training on one pair; caches hold images only, never captions."""
+        """Compute the FLOPs of training on one pair; only images are cached, never captions."""
         caption_plan = replace(plan, vision_share=1.0, prefix_share=1.0)
         each = (plan, self.image_totals), (caption_plan, self.text_totals)
         return sum(total_flops(train_flops(self.architecture, how, work)) for how, work in each)
 
     def token_totals(self, size: Settings, images: float, texts: float) -> tuple[TokenTotals, TokenTotals]:
-        """Compute the token totals of so many images and so many texts, each in its chat turn.
+        """Compute the token totals of the given numbers of images and texts, each in its own chat turn.
 
-        Their lengths are the dataset's mean, from its `size` in config.yaml.
+        Every image and text has the dataset's mean length, from its `size` in config.yaml.
         """
         overhead_tokens = self.settings["prompt_overhead_tokens"]
         image_tokens = self.architecture.count_image_tokens(size["pixels"], self.backbone["pixels"])
@@ -245,7 +245,7 @@ class BackboneCostModel:
         )
 
     def _alternative_plans(self, plan: ComputePlan, epochs: int) -> list[tuple[str, ComputePlan]]:
-        """List other ways to train: without memory saving, with cached features; of queries with cached prefixes."""
+        """List alternative ways to train: without memory saving, with cached features and, for queries, prefixes."""
         once_per_image = 1 / (epochs * self.captions_per_image)
         once_per_epoch = 1 / self.captions_per_image
         no_memory_saving = replace(plan, num_forward_passes=1, checkpointing=False)
@@ -262,13 +262,13 @@ class BackboneCostModel:
         return options
 
     def _speed(self) -> Range | None:
-        """Return the device's FLOP/s, low and high, as shares (MFU) of its peak; None if the peak is unknown."""
+        """Return a low and a high estimate of the device's FLOP/s (MFU times peak); None if the peak is unknown."""
         peak = self.settings["peak_tflops"]
         low, high = self.settings["mfu"]
         return Range(low * peak * 1e12, high * peak * 1e12) if peak else None
 
     def _evaluation_flops(self, method: str, plan: ComputePlan) -> float:
-        """Compute the FLOPs of embedding every retrieval dataset and of reading every question with its images."""
+        """Compute the FLOPs of embedding every retrieval dataset, and of the prefill of every question with images."""
         totals = TokenTotals()
         for entry in [*self.settings["retrieval_datasets"], *self.settings["knowledge_datasets"]]:
             size = require_dataset_size(entry, "test")
@@ -288,10 +288,10 @@ class BackboneCostModel:
         return flops
 
     def _count_answered_questions(self, method: str, questions: float) -> float:
-        """Count the questions of a dataset that a run answers.
+        """Count the answers that a run generates to the questions of a dataset.
 
-        The base model answers each twice, once without its image. Of a method that inherits its answers, the few
-        questions of the equivalence check are answered, by itself and by the base model.
+        The base model answers each question twice, once without its image. For a method that inherits its answers, only
+        the questions of the equivalence check are answered, once by the method and once by the base model.
         """
         if method in self.settings["inheriting_methods"]:
             return min(2 * self.settings["equivalence_items"], questions)
@@ -300,7 +300,7 @@ class BackboneCostModel:
     def _generation_hours(self, method: str) -> Range:
         """Estimate the hours of generating answers token by token.
 
-        A token takes a batch the same time whatever the device's peak.
+        The time per generated token of a batch is assumed not to depend on the peak of the device.
         """
         batches = sum(
             self._count_answered_questions(method, require_dataset_size(entry, "test", ("texts",))["texts"]["test"])
@@ -320,5 +320,5 @@ class BackboneCostModel:
 
 
 def _hours_at_speed(flops: float, speed: Range) -> Range:
-    """Compute the hours of so many FLOPs, low and high."""
+    """Compute a low and a high estimate of the hours that the FLOPs take."""
     return Range(flops / speed.high / 3600, flops / speed.low / 3600)

@@ -9,7 +9,7 @@ from slq.methods.registry import BASE, find_method
 OPTION_TITLES = {"no_memory_saving": "max mem", **{name: name for name in ("released", "features", "batch", "kv")}}
 COLUMNS = ("Backbone", "Method", "PFLOP", "train h", "eval h", "GB/device", "disk", *OPTION_TITLES.values())
 COLUMN_GROUPS = ("", "", "", "one run", "one run", "set/max", "GB", "", "training otherwise, in shares")
-WIDTHS = (14, 7, 7, 10, 10, 10, 5, 8, 9, 9, 6, 5)  # sum 100
+WIDTHS = (14, 7, 7, 10, 10, 10, 5, 8, 9, 9, 6, 5)  # their sum is 100
 
 
 def print_forecast(settings: Mapping[str, Any]) -> None:
@@ -18,7 +18,7 @@ def print_forecast(settings: Mapping[str, Any]) -> None:
 
 
 def format_forecast(settings: Mapping[str, Any], runs: Sequence[RunForecast], caches: Sequence[CacheForecast]) -> str:
-    """Format the forecast for print, at most 100 columns wide unless a label is longer than the paper's."""
+    """Format the forecast for the terminal, 100 columns wide unless a label is longer than the paper's labels."""
     variants = settings.get("variants", {})
     labels = [
         variants[run.method]["label"] if run.method in variants else find_method(run.method).label for run in runs
@@ -32,7 +32,7 @@ def format_forecast(settings: Mapping[str, Any], runs: Sequence[RunForecast], ca
 
 
 def _format_columns(values: Sequence[str], widths: Sequence[int]) -> str:
-    """Align words in columns: the first two to the left, the others, which are numbers, to the right."""
+    """Align the first two values, which are labels, to the left, and the others, which are numbers, to the right."""
     aligned = [f"{word:<{width}}" for word, width in zip(values[:2], widths[:2], strict=True)]
     aligned += [f"{word:>{width}}" for word, width in zip(values[2:], widths[2:], strict=False)]
     return "".join(aligned).rstrip()
@@ -47,7 +47,7 @@ def _run_values(run: RunForecast, label: str) -> Sequence[str]:
 
 
 def _format_petaflop(flops: float) -> str:
-    """Format PFLOP: `2,819`; two digits below ten; `8.7e-4` below 0.01; a dash for zero."""
+    """Format PFLOP: whole from ten on (`2,819`), else two digits (`8.7`, or `8.7e-4` below 0.01); a dash for zero."""
     if not flops:
         return "-"
     if flops < 1e13:
@@ -56,7 +56,7 @@ def _format_petaflop(flops: float) -> str:
 
 
 def _format_hours(hours: Range | None) -> str:
-    """Format a range of hours as `1.2-3.4`; a dash for zero and for unknown."""
+    """Format a range of hours as `1.2-3.4`; a dash for zero or unknown hours."""
     if hours is None or not hours.high:
         return "-"
     digits = 2 if hours.high < 1 else 1 if hours.high < 100 else 0
@@ -66,11 +66,11 @@ def _format_hours(hours: Range | None) -> str:
 
 
 def summary_lines(settings: Mapping[str, Any], runs: Sequence[RunForecast]) -> list[str]:
-    """Format the sums over all runs: hours, wall time and price."""
+    """Format the sums over all runs: device hours, wall time and price."""
     jobs = [job for cell in runs for job in _job_hours(cell) * _count_runs(settings, cell)]
     known_jobs = [job for job in jobs if job is not None]
     if len(known_jobs) < len(jobs) or not known_jobs:
-        return ["Hours are not known: the device's peak is not among accounting.devices of config.yaml."]
+        return ["Hours are not known, because accounting.devices in config.yaml does not list the device's peak."]
     low, high = sum(job.low for job in known_jobs), sum(job.high for job in known_jobs)
     num_devices = settings["num_devices"]
     wall_ends = (
@@ -98,7 +98,7 @@ def _count_runs(settings: Mapping[str, Any], run: RunForecast) -> int:
 
 
 def _cache_lines(caches: Sequence[CacheForecast]) -> list[str]:
-    """Format the space that each backbone's image cache needs, if the preset has a method that can read prefixes."""
+    """Format the size of each backbone's image cache, if the preset has a method that can read cached prefixes."""
     if not caches:
         return []
     width = max(20, *(len(cache.label) + 1 for cache in caches))
@@ -113,7 +113,7 @@ def _cache_lines(caches: Sequence[CacheForecast]) -> list[str]:
 
 
 def _note_lines(settings: Mapping[str, Any]) -> list[str]:
-    """Format the speed that the forecast assumes."""
+    """Format the speed range that the forecast assumes."""
     low, high = settings["mfu"]
     speed = f"{settings['peak_tflops']} TFLOP/s times {low:.0%} to {high:.0%}" if settings["peak_tflops"] else "no peak"
     return ["", f"Speed: {speed}."]

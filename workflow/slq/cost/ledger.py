@@ -1,4 +1,4 @@
-"""Ledger of what a preset's runs spent over all attempts: a row per run and stage, and a row for what runs share."""
+"""Ledger of the cost of a preset's runs over all attempts: one row per run and stage, and one per shared stage."""
 
 import re
 import shutil
@@ -19,32 +19,29 @@ from slq.results.ledger import BASELINE_STAGE, LedgerRow, format_ledger_csv
 
 STAGES = ("train", "retrieval", "retention", "equivalence", "blind")
 CACHE_STAGE = "feature_cache"  # builds the image cache that the runs of all seeds read
-MAX_FLAGS = 3  # anomalies that a row lists in full
-# -X: jobs without their steps, which would count twice; -D: requeued jobs too.
+MAX_FLAGS = 3  # anomalies that a row spells out; further ones are only counted
+# -X: only whole jobs, because their steps would be counted twice. -D: also the earlier attempts of requeued jobs.
 SACCT_COMMAND = ("sacct", "-X", "-D", "-P", "-n", "--format=JobIDRaw,State,ElapsedRaw,AllocTRES")
 
 
 def write_ledger(settings: Mapping[str, Any], results: Path, out: Path) -> None:
-    """Write the ledger of the hours that a preset's runs took; the arguments and errors are those of `read_ledger`."""
+    """Write the ledger of a preset's runs to `out`; the other arguments are those of `read_ledger`."""
     write_text(out, format_ledger_csv(read_ledger(settings, results)))
 
 
 def read_ledger(settings: Mapping[str, Any], results: Path) -> list[LedgerRow]:
-    """Read the rows of every run of the preset that left events, in the order of Table 3, then of every baseline.
+    """Build the rows of every run of the preset that has events, in the order of Table 3, then of every baseline.
 
     Args:
         settings: from `cost_settings.ledger_settings`.
-        results: the folder that holds one folder per preset.
-
-    Raises:
-        SlqError: as `read_stage`.
+        results: the results folder, which has one folder per preset.
     """
     ledger_rows: list[LedgerRow] = []
     folder = results / settings["preset"]
 
     def add_stage(backbone: Mapping[str, Any], run_id: tuple[str, str, int], stage: str, path: Path) -> None:
-        """Append the row of a stage, if its file of events is there and not empty."""
-        if path.exists() and path.stat().st_size:  # an empty file records no cost
+        """Append the row of a stage if its events file exists and is not empty."""
+        if path.exists() and path.stat().st_size:
             ledger_rows.append(read_stage(settings, backbone, run_id, stage, path))
 
     for backbone in settings["backbones"]:
@@ -54,7 +51,7 @@ def read_ledger(settings: Mapping[str, Any], results: Path) -> list[LedgerRow]:
                 for stage in STAGES:
                     add_stage(backbone, (backbone["name"], method, seed), stage, events / f"{stage}.jsonl")
             ledger_rows += read_shared_stages(settings, backbone, method, results)
-    # Baselines do not train: `method` is the name, their one stage is BASELINE_STAGE, and comparators have no backbone.
+    # The row of a baseline has its name as `method` and BASELINE_STAGE as its only stage. Comparators have no backbone.
     for baseline in settings["baselines"]:
         path = folder / BASELINE_STAGE / baseline["name"] / "events" / "retrieval.jsonl"
         add_stage({"architecture": {}}, (baseline["backbone"], baseline["name"], BASE_SEED), BASELINE_STAGE, path)
@@ -64,21 +61,21 @@ def read_ledger(settings: Mapping[str, Any], results: Path) -> list[LedgerRow]:
 def read_stage(
     settings: Mapping[str, Any], backbone: Mapping[str, Any], run_id: tuple[str, str, int], stage: str, path: Path
 ) -> LedgerRow:
-    """Sum up what the attempts at one stage of a run spent; anomalies of their events become flags of the row.
+    """Sum the cost of all attempts at one stage of a run; anomalies in their events become flags of the row.
 
     Args:
         run_id: backbone, method and seed.
-        path: the stage's file of events.
+        path: the stage's events file.
 
     Raises:
-        SlqError: attempts ran on several kinds of device, whose hours are different units.
+        SlqError: attempts ran on different devices, whose hours are different units.
     """
     stage_attempts = read_attempts(path)
     attempts, anomalies = stage_attempts.attempts, list(stage_attempts.anomalies)
     devices = [attempt.device for attempt in attempts if attempt.device]
     if len({(device["kind"], device["name"]) for device in devices}) > 1:
         names = sorted({device["name"] for device in devices})
-        raise SlqError(f"{path}: attempts on {names}; expected one kind, whose hours can be added")
+        raise SlqError(f"{path}: attempts on {names}; expected one device, because hours of several cannot be added")
     if not devices:
         anomalies.append("no event names a device: hours are not known")
     device_name = devices[0]["name"] if devices else ""
@@ -115,10 +112,10 @@ def read_stage(
 
 
 def spent_hours(attempts: Iterable[JobAttempt], devices: float) -> dict[str, float | None]:
-    """Sum up the device hours of attempts: `train`, `repeated` training, and `total`.
+    """Sum the device hours of attempts: `train`, `repeated` training, and `total`.
 
     Args:
-        devices: how many devices an attempt is counted with if its events do not say.
+        devices: number of devices of an attempt whose events do not record it.
     """
     hours = dict.fromkeys(("train", "repeated", "total"), 0.0)
     for attempt in attempts:
@@ -131,18 +128,18 @@ def spent_hours(attempts: Iterable[JobAttempt], devices: float) -> dict[str, flo
 
 
 def model_flops_utilisation(flops: float | None, hours: float | None, peak_tflops: float | None) -> float | None:
-    """Divide FLOPs by what the device could have computed in these hours; None where one of them is not known."""
+    """Compute the MFU: FLOPs over the peak FLOPs of the device in these hours; None if one of them is unknown."""
     return flops / (hours * 3600 * peak_tflops * 1e12) if flops and hours and peak_tflops else None
 
 
 def compute_cost(hours: float | None, settings: Mapping[str, Any]) -> float | None:
-    """Compute the price of hours; None without hours or without a price."""
+    """Compute the price of the hours; None if the hours or the price are unknown."""
     price = settings["price"]["device_hour"]
     return hours * price if price and hours is not None else None
 
 
 def format_flags(anomalies: Sequence[str]) -> str:
-    """Join the first few anomalies, and the number of the others."""
+    """Join the first MAX_FLAGS anomalies and the number of further ones."""
     more = [f"and {len(anomalies) - MAX_FLAGS} more"] if len(anomalies) > MAX_FLAGS else []
     return "; ".join([*anomalies[:MAX_FLAGS], *more])
 
@@ -150,9 +147,10 @@ def format_flags(anomalies: Sequence[str]) -> str:
 def read_shared_stages(
     settings: Mapping[str, Any], backbone: Mapping[str, Any], method: str, results: Path
 ) -> list[LedgerRow]:
-    """Read what all runs of a method share: the learning-rate sweep, and the cached features or prefixes of images.
+    """Read the stages that all runs of a method share: the learning-rate sweep and the image cache.
 
-    Their hours are counted once, here. Runs that reuse them spend nothing on them; the row says how many runs share it.
+    The hours of a shared stage are counted once, in its own row, and not in the rows of the runs that reuse it. The row
+    states how many runs share it.
     """
     ledger_rows = []
     folder, seeds = results / settings["preset"] / backbone["name"] / method, settings["seeds"][method]
@@ -185,10 +183,10 @@ def spent_flops(
     """Compute the FLOPs of the steps that the finished stage consists of.
 
     Returns:
-        FLOPs as spent; FLOPs of the same steps with GradCache (Gao et al. 2021), whose two passes only save memory;
-            FLOPs of the same steps with queries as released, which caches nothing of images, None without queries. All
-            are None where the events have no steps, or there is no closed form; when the cache is built, only the first
-            is known.
+        Three numbers for the same steps: the FLOPs as spent, the FLOPs with GradCache (Gao et al. 2021), and the FLOPs
+        of the released algorithm, which has no image cache. GradCache gives the same result in two passes with less
+        memory. The third number is None for a method without queries; for the stage that builds the image cache, only
+        the first is known. All are None if the events have no steps or the architecture has no closed form.
     """
     totals_by_input = sum_token_totals(step for attempt in attempts for step in attempt.retained_steps())
     if not totals_by_input or not is_known_architecture(backbone["architecture"]):
@@ -204,7 +202,7 @@ def spent_flops(
     plan = method_plan(settings, method, architecture)
 
     def flops(cached_shares: Mapping[str, Mapping[str, Any]] = CACHED_SHARES, **changes: Any) -> float:
-        """Compute the FLOPs of the same steps by a changed plan."""
+        """Compute the FLOPs of the same steps under a changed plan."""
         plans = {state: replace(plan, **changes, **cached_shares.get(state, {})) for state in totals_by_input}
         return sum(
             total_flops(train_flops(architecture, plans[state], work)) for state, work in totals_by_input.items()
@@ -214,7 +212,7 @@ def spent_flops(
 
 
 def sum_token_totals(steps: Iterable[Step]) -> dict[str, TokenTotals]:
-    """Sum the tokens of steps: of captions (`text`), and of images by what was cached of them (models/prefix.py)."""
+    """Sum the tokens of steps: captions under `text`, images under the level of their cache (models/prefix.py)."""
     sums: dict[str, TokenTotals] = {}
     for step in steps:
         for cache_level, token_counts in (step.token_counts or {}).items():
@@ -223,9 +221,10 @@ def sum_token_totals(steps: Iterable[Step]) -> dict[str, TokenTotals]:
 
 
 def read_sacct_hours(jobs: Sequence[str]) -> float | None:
-    """Add up the device hours that Slurm recorded for all attempts of jobs.
+    """Sum the device hours that Slurm recorded for all attempts of jobs.
 
-    None without Slurm's accounting; if sacct fails, a line on standard error gives the reason.
+    The result is None without Slurm's accounting. If sacct fails, it is None too, and the reason is printed to standard
+    error.
     """
     if not jobs or shutil.which(SACCT_COMMAND[0]) is None:
         return None
@@ -235,13 +234,13 @@ def read_sacct_hours(jobs: Sequence[str]) -> float | None:
         if not answer.returncode:
             return sum(_parse_device_seconds(line) for line in answer.stdout.splitlines()) / 3600
     except ValueError:
-        problem = f"answers in another form: {answer.stdout.strip()[:100]!r}"
-    print(f"sacct: {problem}: hours are not compared with Slurm's", file=sys.stderr)
+        problem = f"unexpected output: {answer.stdout.strip()[:100]!r}"
+    print(f"sacct: {problem}: hours are not compared with Slurm's records", file=sys.stderr)
     return None
 
 
 def _parse_device_seconds(line: str) -> float:
-    """Parse a line of sacct; return its seconds times its GPUs or, without GPUs, its CPUs."""
+    """Parse a line of sacct; return its seconds times its number of GPUs or, without GPUs, of CPUs."""
     _, _, seconds, allocated = line.split("|")
     counts: dict[str, str] = dict(re.findall(r"(?:^|,)(gres/gpu|cpu)=(\d+)", allocated))
     return int(seconds) * int(counts.get("gres/gpu") or counts.get("cpu") or 0)

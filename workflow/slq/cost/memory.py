@@ -1,4 +1,4 @@
-"""Closed form of memory on each device and on the host during training: an estimate, from sizes alone."""
+"""Closed-form estimate, from sizes only, of the memory on each device and on the host during training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ from slq.methods.plan import ComputePlan
 
 GB = 1e9
 DTYPE_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
-ADAMW_COPIES = 4  # numbers per trained one: itself, its gradient, two moments
-CHECKPOINT_COPIES = 3  # the same in a checkpoint, which holds no gradient
-PROCESS_GB = 4.0  # of one process: Python, torch, the driver's context, a batch of images
-WORKER_GB = 0.5  # of one process that loads images
-PREFETCH_FACTOR = 2  # batches that each worker has ready, torch's default
-EVALUATION_GB = 8.0  # of an evaluation: embeddings and similarities of a dataset, images of a batch of questions
+ADAMW_COPIES = 4  # stored numbers per trained weight: weight, gradient, two moments
+CHECKPOINT_COPIES = 3  # the same in a checkpoint, which has no gradients
+PROCESS_GB = 4.0  # per training process: Python, torch, driver context, a batch of images
+WORKER_GB = 0.5  # per data-loader worker
+PREFETCH_FACTOR = 2  # prefetched batches per data-loader worker (torch's default)
+EVALUATION_GB = 8.0  # per evaluation: embeddings and similarities of a dataset, images of a batch of questions
 
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """The memory of one run.
+    """The estimated memory of one run.
 
     Attributes:
-        image_totals, text_totals: tokens of an image's message and of a caption's.
-        dtype: of weights that are not trained.
-        gpus: devices that share a batch; with `sharding` the language model too.
+        image_totals, text_totals: tokens of the message of one image and of one caption.
+        dtype: dtype of frozen weights.
+        gpus: number of devices that share a global batch and, with `sharding`, the language model.
     """
 
     architecture: Architecture
@@ -37,12 +37,12 @@ class MemoryEstimate:
 
     @property
     def dtype_bytes(self) -> int:
-        """Bytes of a weight that is not trained."""
+        """Bytes of a frozen weight."""
         return DTYPE_BYTES[self.dtype]
 
     @property
     def trainable_dtype_bytes(self) -> int:
-        """Bytes of a trained weight, which are at least four."""
+        """Bytes of a trained weight, which is stored in at least float32."""
         return max(self.dtype_bytes, 4)
 
     def device_gb(self, training: Mapping[str, Any]) -> float:
@@ -60,7 +60,7 @@ class MemoryEstimate:
         return (replicated_bytes + shardable_bytes + self._activation_bytes(training)) / GB
 
     def _activation_bytes(self, training: Mapping[str, Any]) -> float:
-        """Estimate the bytes of activations saved for the gradient of the pairs that are in memory together."""
+        """Estimate the bytes of the activations that are saved for the backward pass at one time."""
         if not self.plan.num_trainable:
             return 0.0
         text, local_batch_size = self.architecture.text, training["batch_size"] / self.gpus
@@ -70,7 +70,7 @@ class MemoryEstimate:
         )
         image, caption = self.image_totals.tokens, self.text_totals.tokens
         pairs, tokens_per_pair = local_batch_size, image + caption
-        if training["grad_cache"]:  # its backward passes take images and captions one after the other
+        if training["grad_cache"]:  # its backward passes process images and captions separately, by micro-batch
             pairs, tokens_per_pair = min(training["micro_batch_size"], local_batch_size), max(image, caption)
         tokens = pairs * (2 * self.plan.num_queries or tokens_per_pair)
         saved_bytes = tokens * text.layers * layer_bytes_per_token
@@ -79,14 +79,14 @@ class MemoryEstimate:
             saved_bytes = (
                 tokens * text.layers * text.hidden_size * self.dtype_bytes + micro_batch_tokens * layer_bytes_per_token
             )
-        if self.plan.num_queries:  # all prefixes stay in memory
+        if self.plan.num_queries:  # the KV caches of the whole batch stay in memory
             saved_bytes += local_batch_size * (image + caption) * 2 * text.layers * kv_width * self.dtype_bytes
         return saved_bytes
 
     def host_gb(self, training: Mapping[str, Any]) -> float:
-        """Estimate the GB of all processes of a training together.
+        """Estimate the host memory in GB of all processes of a training together.
 
-        Each process reads the weights, and the main one gathers a checkpoint.
+        Every process loads the weights, and the main process also gathers a checkpoint.
         """
         vision, num_workers = self.architecture.vision, training["num_workers"]
         batch = (
@@ -101,15 +101,15 @@ class MemoryEstimate:
 
     @property
     def evaluation_host_gb(self) -> float:
-        """GB on the host during an evaluation."""
+        """Host memory in GB during an evaluation."""
         return PROCESS_GB + EVALUATION_GB + self.architecture.num_parameters * self.dtype_bytes / GB
 
     @property
     def checkpoint_gb(self) -> float:
-        """GB of a checkpoint."""
+        """Size of a checkpoint in GB."""
         return CHECKPOINT_COPIES * self.plan.num_trainable * self.trainable_dtype_bytes / GB
 
     @property
     def adapter_gb(self) -> float:
-        """GB of the trained weights."""
+        """Size of the trained weights in GB."""
         return self.plan.num_trainable * self.trainable_dtype_bytes / GB

@@ -1,1 +1,1 @@
-"""Benchmark of a training step against the released algorithm, on real shapes."""
+"""Benchmark of a training step against the released algorithm, with real tensor shapes."""

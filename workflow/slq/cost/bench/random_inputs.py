@@ -1,4 +1,4 @@
-"""A backbone of real shape with random weights, and random batches of images and captions as long as COCO's."""
+"""Random inputs of a benchmark: a backbone of real size with random weights, and batches with COCO-like lengths."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -15,22 +15,19 @@ from slq.models.families import load_family
 from slq.models.prefix import Message, TokenizedMessage
 from slq.training.pairs import Pair
 
-# Length of COCO's captions in tokens, without the chat template: mean, standard deviation, and bounds of nearly all.
-# Our estimate: 10.5 words with a deviation of 2.4, and 1.15 tokens per word.
+# Length of COCO's captions in tokens, without the chat template: mean, standard deviation, minimum and maximum.
+# This is our estimate from 10.5 words with a standard deviation of 2.4, and 1.15 tokens per word.
 CAPTION_LENGTH = (12.0, 2.8, 8, 40)
 
 
 def build_random_backbone(settings: Mapping[str, Any], device: str, seed: int) -> Backbone:
-    """Build a backbone of the given `architecture`, with random weights and a tokenizer that only knows padding.
+    """Build a backbone of the given `architecture`, with random weights and a tokenizer that has only a padding token.
 
     Args:
         settings: backbone, family, architecture, dtype.
-
-    Raises:
-        SlqError: config.yaml does not give its architecture.
     """
     if not settings["architecture"]:
-        raise SlqError(f"config: backbones.{settings['backbone']}.architecture is missing; a bench needs its sizes")
+        raise SlqError(f"config: backbones.{settings['backbone']}.architecture is missing; a benchmark needs its sizes")
     config = AutoConfig.for_model(**settings["architecture"])
     torch.manual_seed(seed)
     with torch.device(device):
@@ -40,7 +37,7 @@ def build_random_backbone(settings: Mapping[str, Any], device: str, seed: int) -
 
 
 def share_weights(backbone: Backbone) -> Backbone:
-    """Build another backbone on the same weights in memory, whose parameters can be trained or wrapped separately."""
+    """Build a second backbone that shares the weights in memory, but has its own modules to train or wrap."""
     shared_parameters = {
         id(weight): nn.Parameter(weight.data, requires_grad=False) for weight in backbone.model.parameters()
     }
@@ -55,11 +52,11 @@ def make_coco_like_batches(
     overhead_tokens: Mapping[str, int],
     seed: int,
 ) -> list[list[Pair]]:
-    """Make as many batches as an image has captions, each of all images with one caption; tokens and pixels are random.
+    """Make one batch per caption of an image; each batch has all images with one caption. Tokens and pixels are random.
 
     Args:
-        num_pixels: pixels of an image.
-        overhead_tokens: tokens of the chat template around a caption and around an image.
+        num_pixels: number of pixels of an image.
+        overhead_tokens: number of chat-template tokens around a caption (`text`) and around an image (`image`).
     """
     generator = torch.Generator().manual_seed(seed)
     image_messages = [
@@ -77,7 +74,7 @@ def make_coco_like_batches(
 def make_image_message(
     backbone: Backbone, num_pixels: int, overhead_tokens: int, generator: torch.Generator
 ) -> TokenizedMessage:
-    """Make the message of a random image within the tokens of a chat turn.
+    """Make the message of a random image inside a chat turn of random tokens.
 
     Raises:
         SlqError: the backbone's family cannot make random images.
@@ -92,7 +89,7 @@ def make_image_message(
 
 
 def make_caption_message(backbone: Backbone, overhead_tokens: int, generator: torch.Generator) -> TokenizedMessage:
-    """Make the message of a random caption within a chat turn, of a random length like COCO's."""
+    """Make the message of a random caption inside a chat turn; its random length is distributed like COCO's."""
     mean, deviation, least, most = CAPTION_LENGTH
     length = round(mean + deviation * torch.randn((), generator=generator).item())
     return TokenizedMessage(random_token_ids(backbone, overhead_tokens + min(max(length, least), most), generator), ())
@@ -107,5 +104,5 @@ def random_token_ids(backbone: Backbone, count: int, generator: torch.Generator)
 
 
 def replace_images(pairs: Sequence[Pair], images: Sequence[Message | None]) -> list[Pair]:
-    """Return the same pairs with other messages in place of their images'."""
+    """Return the pairs with the messages of their images replaced."""
     return [Pair(image, pair.text, pair.image_index) for pair, image in zip(pairs, images, strict=True)]

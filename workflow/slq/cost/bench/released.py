@@ -1,4 +1,4 @@
-"""The released algorithm, for comparison: one sequence of prefix and queries, with the gradient through all of it."""
+"""The released algorithm, for comparison: prefix and queries in one sequence, with the gradient through all of it."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,13 +13,13 @@ from slq.models.retriever import LatentQueryRetriever, at_least_float32, require
 
 
 class ReleasedRetriever(LatentQueryRetriever):
-    """SLQ as released (train/train_internvl_slq.py, train_qwen_slq.py): the queries are the last tokens' embeddings.
+    """SLQ as released (train/train_internvl_slq.py, train_qwen_slq.py): queries replace the last tokens' embeddings.
 
-    It costs less than the original, which also computes vocabulary logits and keeps the hidden states of all layers.
+    This version is cheaper than the original, which also computes vocabulary logits and keeps all hidden states.
     """
 
     def encode_prefix(self, batch: Sequence[Message]) -> Any:
-        """Build the inputs of one forward pass over the prefix and N positions for the queries."""
+        """Build the inputs of one forward pass over the prefix and N placeholder positions for the queries."""
         inputs, count = collate(self.backbone, require_tokenized(batch)), len(self.queries)
         inputs["position_ids"] = torch.cat(
             [inputs["position_ids"], continue_positions(inputs["position_ids"], count)], -1
@@ -31,7 +31,7 @@ class ReleasedRetriever(LatentQueryRetriever):
         return inputs
 
     def embed_from_prefix(self, prefix: Any) -> Tensor:
-        """Compute unit vectors (B, d): the normalised mean of the queries' last hidden states."""
+        """Compute unit vectors (B, d): the normalised mean of the queries' hidden states in the last layer."""
         count = len(self.queries)
         with self._queries_as_last_embeddings():
             states = self.backbone.inner(**prefix, use_cache=False).last_hidden_state[:, -count:]
@@ -39,7 +39,7 @@ class ReleasedRetriever(LatentQueryRetriever):
 
     @contextmanager
     def _queries_as_last_embeddings(self) -> Iterator[None]:
-        """Replace the embeddings of a sequence's last tokens by the queries within the context."""
+        """Replace the embeddings of a sequence's last tokens with the queries inside the context."""
         queries = self.queries.to(self.backbone.model.dtype)
 
         def replace_last_embeddings(module: Any, arguments: Any, output: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Benchmark `slq bench`: times steps of all variants in alternation, after checking that they agree."""
+"""Benchmark of `slq bench`, which checks that all variants agree and then times their steps in alternation."""
 
 import tempfile
 import time
@@ -24,21 +24,21 @@ COLUMN_TITLES = {  # titles of the printed columns
     **{"seconds": "s/step", "speedup": "speedup", "pairs_per_second": "pairs/s", "flops": "TFLOP"},
     **{"mfu": "MFU", "saved_bytes": "saved GB", "saved_ratio": "saved ratio", "hours": "hours"},
 }
-# Largest relative differences of losses and gradients that rounding explains between two ways to compute them.
+# Largest relative difference between the losses or gradients of two variants that rounding errors can explain.
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5, "bfloat16": 5e-2}
 
 
 def bench_train_step(settings: Mapping[str, Any], names: Sequence[str], repeats: int, folder: Path) -> dict[str, Any]:
-    """Measure a training step of each variant; return the rows and the circumstances.
+    """Measure a training step of each variant; return the measurements with device, versions and sizes.
 
     Args:
         settings: from `cost_settings.train_step_settings`.
-        names: of the variants.
-        repeats: timed repetitions, after one that is not timed.
-        folder: a folder on the disk that a feature cache would be stored on.
+        names: names of the variants.
+        repeats: number of timed repetitions, after one warm-up repetition.
+        folder: a folder on the disk where an image cache would be stored.
 
     Raises:
-        SlqError: a variant of SLQ has another loss or gradient than the first.
+        SlqError: the loss or gradient of a variant of SLQ differs from those of the first variant.
     """
     backbone = build_random_backbone(settings, pick_device(), seed=1)
     batches = make_coco_like_batches(
@@ -75,11 +75,7 @@ def bench_train_step(settings: Mapping[str, Any], names: Sequence[str], repeats:
 
 
 def check_agreement(step_variants: Sequence[StepVariant], dtype: str) -> dict[str, dict[str, float]]:
-    """Check that loss and gradient of each variant of SLQ agree with the first's; return the relative errors.
-
-    Raises:
-        SlqError: an error is larger than rounding explains.
-    """
+    """Check that the loss and gradient of each variant of SLQ agree with the first's; return the relative errors."""
     errors_by_variant = {}
     slq = [variant for variant in step_variants if variant.name in SLQ_VARIANTS]
     first_steps = [variant.take_first_step() for variant in slq]
@@ -91,15 +87,15 @@ def check_agreement(step_variants: Sequence[StepVariant], dtype: str) -> dict[st
         }
         if not max(relative_errors.values()) <= TOLERANCES[dtype]:
             raise SlqError(
-                f"{variant.name} and {slq[0].name} differ, relative, by {relative_errors}; "
-                f"expected {TOLERANCES[dtype]:g}"
+                f"{variant.name} and {slq[0].name}: relative differences are {relative_errors}; "
+                f"expected at most {TOLERANCES[dtype]:g}"
             )
         errors_by_variant[variant.name] = relative_errors
     return errors_by_variant
 
 
 def time_call(call: Callable[[], Any]) -> float:
-    """Measure the seconds of one call, until the device has finished it."""
+    """Measure the seconds of one call, including the work it queues on the device."""
     synchronize()
     start = time.perf_counter()
     call()
@@ -108,10 +104,10 @@ def time_call(call: Callable[[], Any]) -> float:
 
 
 def measure_saved_bytes(call: Callable[[], Any], excluded: list[Tensor]) -> int:
-    """Measure the bytes that a call saves for the backward pass.
+    """Measure the bytes of the tensors that a call saves for the backward pass.
 
     Args:
-        excluded: tensors that are not counted, the weights.
+        excluded: tensors that are not counted: the weights.
     """
     excluded_pointers = {tensor.untyped_storage().data_ptr() for tensor in excluded}
     saved_bytes: dict[int, int] = {}
@@ -131,11 +127,11 @@ def measure_saved_bytes(call: Callable[[], Any], excluded: list[Tensor]) -> int:
 def measure_variant(
     variant: StepVariant, times: list[float], architecture: Architecture, peak_tflops: float | None
 ) -> dict[str, Any]:
-    """Measure one step of a variant, as the mean over its steps in a row.
+    """Measure one step of a variant as the mean over its consecutive steps.
 
     Args:
         times: seconds of each repetition of all its steps.
-        peak_tflops: peak of the device, without which there is no MFU.
+        peak_tflops: peak TFLOP/s of the device; if None, the MFU is None.
     """
     steps, pairs = len(list(variant.read_batches())), variant.count_pairs()
     flops_by_part = {part: value / steps for part, value in variant.compute_flops(architecture).items()}
@@ -154,10 +150,10 @@ def measure_variant(
 
 
 def add_ratios(rows: list[dict[str, Any]], num_pairs: float) -> list[dict[str, Any]]:
-    """Add to each row its ratios to the reference, and the hours of one device for a training.
+    """Add to each row its ratios to the reference, and the hours that one device would need for a training.
 
     Args:
-        num_pairs: pairs of the training.
+        num_pairs: number of pairs of the training over all epochs.
     """
     reference = next((row for row in rows if row["variant"] == "reference"), None)
     for row in rows:
@@ -168,11 +164,11 @@ def add_ratios(rows: list[dict[str, Any]], num_pairs: float) -> list[dict[str, A
 
 
 def format_step_table(measurements: Mapping[str, Any]) -> str:
-    """Format the measurements, with a line for each variant."""
+    """Format the measurements as a table with one line per variant."""
     device = measurements["device"]
     head = (
         f"A training step of {measurements['backbone']}, random weights in {measurements['dtype']}, "
-        f"{measurements['batch']} at once, median of {measurements['repeats']}, on {device['count']} x "
+        f"batch size {measurements['batch']}, median of {measurements['repeats']} repetitions, on {device['count']} x "
         f"{device['name']}; N = {measurements['queries']}."
     )
     rows = pd.DataFrame(measurements["rows"], dtype=object).set_index("variant")[list(COLUMN_TITLES)].astype(float)
@@ -181,11 +177,11 @@ def format_step_table(measurements: Mapping[str, Any]) -> str:
         f"{name} {one['loss']:.0e}/{one['gradient']:.0e}" for name, one in measurements["relative_errors"].items()
     )
     return f"""{head}
-Batch is the mean over the captions of an image, in steps that follow each other.
+Variant batch: mean over consecutive steps, one for each caption of an image.
 
 {rows.rename(columns=COLUMN_TITLES).rename_axis(None).to_string(float_format="{:.4g}".format, na_rep="-")}
 
-Speedup, saved ratio: against the released algorithm (reference); saved: for the backward pass. Hours: of one such
-device, for all epochs of the preset's training set.
-Loss and gradient of the queries, relative to the reference's:
+Speedup and saved ratio are relative to the released algorithm (reference). Saved: tensors kept for the backward pass.
+Hours: time on one such device for all epochs of the preset's training set.
+Relative difference of the queries' loss and gradient from the reference:
 {", ".join(error_texts)}."""

@@ -1,4 +1,4 @@
-"""Variants of a training step: the released one, ours with each image cache, and the other methods."""
+"""Variants of a training step: the released algorithm, ours with each image cache, and the other methods."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,12 +27,12 @@ from slq.training.execution import upcast_trainable_parameters
 from slq.training.grad_cache import PreviousImages, compute_loss_and_gradients
 from slq.training.pairs import Pair, TokenCountsByInput, count_pair_tokens
 
-SLQ_VARIANTS = ("reference", "none", "features", "batch", "kv", "kv_disk")  # they give the same gradient
+SLQ_VARIANTS = ("reference", "none", "features", "batch", "kv", "kv_disk")  # all compute the same gradient
 BatchReader = Callable[[], Iterable[list[Pair]]]
 
 
 class StepVariant:
-    """A way to take training steps, on one batch or on several in a row.
+    """A way to take training steps, on one batch or on several consecutive batches.
 
     The learning rate is 0, so that steps leave the weights unchanged.
     """
@@ -43,8 +43,8 @@ class StepVariant:
         """Set up the variant and its optimizer.
 
         Args:
-            read_batches: reads the batches, called again for each repetition.
-            plan: the compute plan of a message of which nothing is cached yet.
+            read_batches: reads the batches; called once per repetition.
+            plan: the compute plan of a message that is not cached yet.
             settings: micro_batch_size, temperature.
         """
         self.name, self.retriever, self.read_batches, self.plan = name, retriever, read_batches, plan
@@ -52,19 +52,19 @@ class StepVariant:
         self.optimizer = torch.optim.AdamW(retriever.trainable_parameters(), lr=0.0, fused=True)
 
     def take_steps(self) -> None:
-        """Take a step on each batch."""
+        """Take one step on each batch."""
         previous_images = PreviousImages()
         for batch in self.read_batches():
             self._take_step(batch, previous_images)
 
     def take_first_step(self) -> tuple[float, Tensor]:
-        """Take a step on the first batch; return its loss and the gradient of the first trained tensor."""
+        """Take one step on the first batch; return its loss and the gradient of the first trained tensor."""
         loss = self._take_step(next(iter(self.read_batches())), PreviousImages())
         gradient = self.retriever.trainable_parameters()[0].grad
         return loss, gradient.clone()
 
     def _take_step(self, batch: list[Pair], previous_images: PreviousImages) -> float:
-        """Take a step on a batch, and return its loss."""
+        """Take one step on a batch, and return its loss."""
         self.optimizer.zero_grad()
         temperature = torch.tensor(self.settings["temperature"], device=self.retriever.backbone.device).log()
         log_temperature = temperature.requires_grad_()
@@ -79,7 +79,7 @@ class StepVariant:
         return sum(map(len, self.read_batches()))
 
     def compute_flops(self, architecture: Architecture) -> Flops:
-        """Compute the FLOPs of all its steps by part, by the closed form, on tokens without padding."""
+        """Compute the FLOPs of all steps by part, with the closed form and without padding tokens."""
         parts, token_counts = [], TokenCountsByInput()
         for batch in self.read_batches():
             token_counts = count_pair_tokens(batch, token_counts)
@@ -95,7 +95,7 @@ class StepVariant:
 
 
 def list_variants(settings: Mapping[str, Any]) -> list[str]:
-    """List all variants: those of queries, then the preset's methods that train something else."""
+    """List all variants: those of SLQ, then the preset's methods that change the backbone."""
     methods = [name for name in list_methods() if name in settings["hyperparameters"]]
     return [*SLQ_VARIANTS, *(name for name in methods if find_method(name).changes_backbone)]
 
@@ -107,12 +107,12 @@ def build_variants(
     names: Sequence[str],
     folder: Path,
 ) -> list[StepVariant]:
-    """Build the named variants, in this order, all on one copy of the frozen weights.
+    """Build the named variants in order, all on one copy of the frozen weights.
 
     Args:
-        batches: as many as an image has captions; `batch` takes them all in a row, the other variants only the first.
+        batches: one batch per caption of an image; `batch` trains on all of them in turn, the others on the first.
         settings: queries, hyperparameters (by method), micro_batch_size, temperature.
-        folder: the folder that `kv_disk` reads from.
+        folder: the folder that `kv_disk` writes its shard to and reads from.
     """
     first = batches[0]
     readers = build_batch_readers(backbone, batches, names, folder)
@@ -123,11 +123,11 @@ def build_variants(
     step_settings = {key: settings[key] for key in ("micro_batch_size", "temperature")}
 
     def build_variant(name: str) -> StepVariant:
-        """Build the variant of one name."""
+        """Build the variant with a given name."""
         if name not in SLQ_VARIANTS:
             if name not in settings["hyperparameters"]:
                 expected = ", ".join(list_variants(settings))
-                raise SlqError(f"--variants {name}: expected some of {expected}; a method needs its hyperparameters")
+                raise SlqError(f"--variants {name}: expected any of {expected}; a method needs its hyperparameters")
             retriever = build_retriever(name, share_weights(backbone), settings["hyperparameters"][name], seed=1)
             upcast_trainable_parameters(retriever)
             return StepVariant(
@@ -146,7 +146,7 @@ def build_variants(
 def build_batch_readers(
     backbone: Backbone, batches: Sequence[list[Pair]], names: Sequence[str], folder: Path
 ) -> dict[str, BatchReader]:
-    """Build the function that reads the batches of each image cache in `names`; arguments as in `build_variants`."""
+    """Build a function that reads the batches for each image cache in `names`; arguments as in `build_variants`."""
     first = batches[0]
     images = [pair.image for pair in first if isinstance(pair.image, TokenizedMessage)]
     readers: dict[str, BatchReader] = {
@@ -175,7 +175,7 @@ def build_batch_readers(
 
 
 def read_prefixes_from_disk(backbone: Backbone, path: Path, count: int) -> list[Message]:
-    """Read the messages of cached images from a shard that is not in the page cache, each checked by its hash."""
+    """Read the messages of cached images from a shard that is first dropped from the page cache; verify every hash."""
     with open(path, "rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     shard = Shard(path)
