@@ -125,7 +125,7 @@ def test_a_corrupted_byte_is_an_error_that_names_a_member(bundle, capsys, tmp_pa
 def test_a_truncated_bundle_is_an_error_that_names_a_member(bundle, capsys, tmp_path):
     cut = tmp_path / "cut.tar.gz"
     cut.write_bytes(bundle.read_bytes()[:-2000])
-    assert f"slq: error: {cut}: damaged at or behind member results/mini/" in refused(cut, capsys)
+    assert f"slq: error: {cut}: damaged at or after member results/mini/" in refused(cut, capsys)
 
 
 def changed(found):
@@ -143,8 +143,8 @@ def foreign(found):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (changed, f"member {MEMBER} is not what {MANIFEST} says"),
-        (without, f"member {MEMBER} is there 0 times; expected once"),
+        (changed, f"checksum of member {MEMBER} differs from {MANIFEST}"),
+        (without, f"member {MEMBER} occurs 0 times; expected once"),
         (foreign, f"member results/mini/more.json is not in {MANIFEST}"),
     ],
 )
@@ -161,7 +161,7 @@ def test_a_member_that_stands_twice_is_named(bundle, capsys):
         again.size = len(found[MEMBER])
         archive.addfile(again, io.BytesIO(found[MEMBER]))
     bundle.write_bytes(gzip.compress(plain.getvalue()))
-    assert f"member {MEMBER} is there 2 times; expected once" in refused(bundle, capsys)
+    assert f"member {MEMBER} occurs 2 times; expected once" in refused(bundle, capsys)
 
 
 @pytest.mark.parametrize("name", ["../outside.json", "results/../../outside.json"])
@@ -174,26 +174,24 @@ def test_nothing_is_written_outside(bundle, capsys, tmp_path, name):
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
 def test_links_and_devices_are_not_unpacked(capsys, tmp_path, kind):
     pack(tmp_path / "other.tar.gz", {"results/mini/link": b""}, type=kind, linkname="/etc/passwd")
-    assert "member results/mini/link is no regular file" in refused(tmp_path / "other.tar.gz", capsys)
+    assert "member results/mini/link is not a regular file" in refused(tmp_path / "other.tar.gz", capsys)
 
 
 def test_what_is_no_bundle_is_said(capsys, tmp_path):
     (tmp_path / "text.tar.gz").write_text("no archive")
-    assert "text.tar.gz: damaged at or behind member" in refused(tmp_path / "text.tar.gz", capsys)
+    assert "text.tar.gz: damaged at or after member" in refused(tmp_path / "text.tar.gz", capsys)
     pack(tmp_path / "other.tar.gz", {"results/mini/run.json": b"{}"})
-    assert f"holds no {MANIFEST}; expected an archive that `slq bundle` wrote" in refused(
-        tmp_path / "other.tar.gz", capsys
-    )
+    assert f"contains no {MANIFEST}; expected a bundle of `slq bundle`" in refused(tmp_path / "other.tar.gz", capsys)
 
 
 def test_what_cannot_be_packed_is_said_and_nothing_is_written(results, capsys, tmp_path):
     (results / "link.json").symlink_to(results / "mini-a")
     (tmp_path / "empty").mkdir()
     for folder, out, message in (
-        (results, tmp_path / "out.tar.gz", "link.json: is no regular file"),
-        (results, tmp_path / "out.zip", "out.zip: a bundle ends in .tar.gz"),
-        (results, results / "out.tar.gz", "out.tar.gz: lies within"),
-        (tmp_path / "empty", tmp_path / "out.tar.gz", "empty: holds no runs"),
+        (results, tmp_path / "out.tar.gz", "link.json: not a regular file"),
+        (results, tmp_path / "out.zip", "out.zip: the name of a bundle must end in .tar.gz"),
+        (results, results / "out.tar.gz", "out.tar.gz: is inside"),
+        (tmp_path / "empty", tmp_path / "out.tar.gz", "empty: contains no <backbone>/<method>/seed<k>/run.json"),
     ):
         capsys.readouterr()
         assert main(["bundle", str(folder), str(out)]) == 1
@@ -203,6 +201,6 @@ def test_what_cannot_be_packed_is_said_and_nothing_is_written(results, capsys, t
 def test_a_bundle_without_the_file_that_was_laid_over_says_so(results, capsys, tmp_path):
     """Of a run's settings; the drawn runs were made by none of these."""
     assert main(["bundle", str(results), str(tmp_path / "mini.tar.gz"), *CONFIG]) == 0
-    assert "was run with other settings; name all files of its configuration with --config" in capsys.readouterr().err
+    assert "differ from the configuration; give all of its configuration files with --config" in capsys.readouterr().err
     assert main(["bundle", str(results.rename(results.parent / "mine")), str(tmp_path / "b.tar.gz"), *CONFIG]) == 1
     assert "the configuration has no preset mine: name its files with --config" in capsys.readouterr().err

@@ -253,9 +253,9 @@ def test_the_paper_agrees_with_itself_and_with_the_sides_changed(papers, tmp_pat
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nothing", "nothing: is not there; expected a folder of results"),
-        ("empty", "empty: holds no runs (<backbone>/<method>/seed<k>/run.json); expected a folder of results"),
-        ("two", "two: holds several presets; name one of two/mini, two/paper"),
+        ("nothing", "nothing: does not exist; expected a folder of results"),
+        ("empty", "empty: contains no <backbone>/<method>/seed<k>/run.json; expected a folder of results"),
+        ("two", "two: contains several presets; choose one of two/mini, two/paper"),
     ],
 )
 def test_what_cannot_be_compared_is_named(drawn, tmp_path, monkeypatch, capsys, name, message):
@@ -315,8 +315,8 @@ def test_two_seeds_of_one_folder_are_compared_as_those_of_two_folders_are(tmp_pa
     capsys.readouterr()
     refused = {
         ("mini", "1", "3"): "mini: no run of seed 3; existing seeds: 1, 2",
-        ("mini", "1", "2", "2"): "--seeds 1 2 2: expected one for A and one for B, of which paper has none",
-        ("paper", "1", "2"): "--seeds 1 2: expected one for A and one for B, of which paper has none",
+        ("mini", "1", "2", "2"): "--seeds 1 2 2: expected one seed for A and one for B, and none for paper",
+        ("paper", "1", "2"): "--seeds 1 2: expected one seed for A and one for B, and none for paper",
     }
     for (side, *seeds), message in refused.items():
         other = "paper" if side == "paper" else str(both)

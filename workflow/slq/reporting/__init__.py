@@ -1,1 +1,1 @@
-"""Tables, figures, the comparison of results, and the HTML page, all made from stored results alone."""
+"""Tables, figures, the comparison of results, and the HTML page, all rendered from stored results only."""

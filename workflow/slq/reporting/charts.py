@@ -1,4 +1,4 @@
-"""Data of the figures: points of runs in panels, each with its source file, and the missing and stale runs."""
+"""Data of the figures: panels of points, each with its source file, and the missing and stale runs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from slq.results.layout import LayoutEntry, ReportLayout
 from slq.results.load import Results
 
 RunKey = tuple[str, str, int]  # backbone, method, seed
-Point = tuple[str, float | str, float, str]  # name of a line of the run, x (a word if x has no scale), y, source
+Point = tuple[str, float | str, float, str]  # part of the run, x (a name if x is categorical), y, source
 STALE = "Stale, so not shown"
 SCALE_METRICS = ("R@1", "R@5")  # metrics of the scale figure
 POINT_COLUMNS = ("backbone", "method", "seed", "part", "x", "y", "source")
@@ -28,7 +28,7 @@ class Panel:
 
     Attributes:
         key: its key in `figures.csv`
-        points: a row per point, with the columns POINT_COLUMNS; numbers keep their type from the files
+        points: one row per point, with the columns POINT_COLUMNS; numbers have the same type as in the files
         missing_runs: runs of the layout without results for the panel
         stale_runs: runs with a metrics file whose numbers do not match its ranks or answers
     """
@@ -44,7 +44,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure: its name, its panels from left to right and top to bottom, and a further note below them."""
+    """A figure: its name, its panels from left to right and top to bottom, and an additional note below them."""
 
     name: str
     panels: tuple[Panel, ...]
@@ -52,10 +52,10 @@ class Chart:
 
 
 def recall_chart(results: Results) -> Chart:
-    """Collect T2I R@5 against training hours, a panel per retrieval dataset, a point per run.
+    """Collect T2I R@5 against training hours: one panel per retrieval dataset, one point per run.
 
     Raises:
-        SlqError: a training took no time, which has no place on a logarithmic axis.
+        SlqError: a training took 0 hours, which a logarithmic axis cannot show.
     """
     hours = trained_hours(results)
     devices = "; ".join(sorted({name for _, name in (row.device for row in hours)}))
@@ -78,7 +78,7 @@ def recall_chart(results: Results) -> Chart:
 
 
 def retention_chart(results: Results) -> Chart:
-    """Collect the score of each tuned run minus that of its backbone's base, a panel per retention dataset."""
+    """Collect the score of each tuned run minus that of its backbone's base, with one panel per retention dataset."""
 
     def run_points(score: Any) -> list[Point]:
         base = with_numbers(results.rows(score.backbone, BASE, "retention", score.dataset, "score"))
@@ -124,7 +124,7 @@ def scale_chart(results: Results) -> Chart:
 
 
 def _backbone_size(results: Results, backbone: str) -> Any:
-    """Find the smallest total of a backbone's runs, which is its size, as an adapter only adds parameters."""
+    """Find the size of a backbone: the smallest parameter total of its runs, as an adapter only adds parameters."""
     places = [(backbone, method, "run", "", "total_parameters") for method in results.layout.methods]
     rows = [row for place in places for row in with_numbers(results.rows(*place))]
     return min(rows, key=lambda row: row.value, default=None)
@@ -155,12 +155,12 @@ def _build_panel(
     number: tuple[str, ...],
     extract_points: Callable[[Any], list[Point] | None],
 ) -> Panel:
-    """Build a panel from what the runs have of a number.
+    """Build a panel from the values of one number in all runs.
 
     Args:
         labels: key, title, x label and y label
-        number: its kind, dataset, metric and direction
-        extract_points: returns the points of a run that has the number, or None if something else is lacking
+        number: kind, dataset, metric and direction of the number
+        extract_points: returns the points of a run that has the number, or None if another required number is missing
     """
     points: list[tuple[Any, ...]] = []
     missing_runs, stale_runs = [], []
@@ -181,7 +181,7 @@ def _points_to_dataframe(points: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
 
 
 def describe_missing_runs(chart: Chart, layout: ReportLayout) -> str:
-    """Describe which runs a figure does not show, and on which datasets if not on all; empty if it shows every run."""
+    """Describe which runs a figure does not show, by dataset if they differ; empty if it shows every run."""
     missing = [(panel.title, panel.missing_runs) for panel in chart.panels]
     stale = [(panel.title, panel.stale_runs) for panel in chart.panels]
     sentences = (_describe_run_list("Not run", missing, layout), _describe_run_list(STALE, stale, layout))
@@ -197,7 +197,7 @@ def _describe_run_list(reason: str, panels: Sequence[tuple[str, Sequence[RunKey]
 
 
 def _format_runs(missing_runs: Sequence[RunKey], layout: ReportLayout) -> str:
-    """Format runs as `Full FT, LoRA on A, B; SLQ (seed 2) on B`, joining backbones that lack the same runs."""
+    """Format runs as `Full FT, LoRA on A, B; SLQ (seed 2) on B`; backbones that lack the same runs are joined."""
     backbones_by_names: dict[str, list[str]] = {}
     for backbone in layout.backbones:
         names = []

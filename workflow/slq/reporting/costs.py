@@ -1,4 +1,4 @@
-"""Cost of training: the hours column of Table 3, and Table A, which compares our device hours with the paper's."""
+"""Training costs: the hours column of Table 3, and Table A, which compares our device hours with the paper's."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -39,16 +39,16 @@ SEEDS_NOTE = "Training is that of one run, Total that of the runs of all seeds t
 
 
 def trained_hours(results: Results, *backbones: str) -> list[Any]:
-    """Return the training hours of every existing run of the given backbones, or of all; base is not trained."""
+    """Return the training hours of every existing run of a tuned method, for the given backbones or for all."""
     places = product(backbones or [one.name for one in results.layout.backbones], results.layout.trained_methods)
     rows = [results.rows(*place, "run", "", "hours") for place in places]
     return with_numbers(row for of_method in rows for row in of_method)
 
 
 def hours_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
-    """Build the cell with the mean training hours of one run of a method.
+    """Build the cell with the mean training hours per run of a method.
 
-    Hours are ranked within a backbone only if all of its runs used the same device (kind and name).
+    Hours are ranked within a backbone only if all runs of the backbone used the same device (kind and name).
     """
     cell = results.cell(backbone.name, method, "run", "", "hours")
     one_device = len(_distinct_devices(trained_hours(results, backbone.name))) == 1
@@ -56,9 +56,9 @@ def hours_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCel
 
 
 def hours_header(hours: Iterable[Any]) -> str:
-    """Return the header of the hours: `GPU Hour` or `CPU Hour` if one device gave all of them, else `Device Hour`.
+    """Return the header of the hours: `GPU Hour` or `CPU Hour` if all are of one device, otherwise `Device Hour`.
 
-    Without any hours it is the paper's header.
+    Without any hours, the header is the paper's.
     """
     devices = _distinct_devices(hours)
     if len(devices) > 1:
@@ -67,7 +67,7 @@ def hours_header(hours: Iterable[Any]) -> str:
 
 
 def hours_note(hours: Sequence[Any]) -> tuple[str, ...]:
-    """Write the note that says what the hours count and on which devices they were spent; empty without hours."""
+    """Write the note that states what the hours include and which devices were used; empty if there are no hours."""
     if not hours:
         return ()
     names = [name for _, name in _distinct_devices(hours)]
@@ -76,12 +76,12 @@ def hours_note(hours: Sequence[Any]) -> tuple[str, ...]:
 
 
 def _distinct_devices(hours: Iterable[Any]) -> list[tuple[str, str]]:
-    """List the distinct devices, sorted, as (kind, name)."""
+    """List the distinct devices as sorted pairs (kind, name)."""
     return sorted({row.device for row in hours if row.device})
 
 
 def gpu_hours_table(results: Results, paper: Paper) -> Table:
-    """Build Table A: the paper's hours and ours, by backbone and tuned method."""
+    """Build Table A: the paper's training hours and ours, by backbone and tuned method."""
     layout = results.layout
     groups = tuple(_backbone_group(results, paper, backbone) for backbone in layout.backbones)
     baseline_groups = baseline_hours_groups(results)
@@ -107,7 +107,7 @@ def gpu_hours_table(results: Results, paper: Paper) -> Table:
 
 
 def _columns(layout: ReportLayout) -> tuple[Column, ...]:
-    """Build the columns; with several seeds, the headers say whether the hours are of one run or of all seeds."""
+    """Build the columns; with several seeds, their headers state whether hours are those of one run or of all seeds."""
     one_run, all_seeds = (", one run", ", all seeds") if layout.has_several_seeds else ("", "")
     relative = f"Relative to {layout.labels[layout.cost_baseline]}"
     return (
@@ -125,9 +125,9 @@ def _columns(layout: ReportLayout) -> tuple[Column, ...]:
 
 
 def _backbone_group(results: Results, paper: Paper, backbone: LayoutEntry) -> RowGroup:
-    """Build the rows of a backbone, the last of the proposed method as released.
+    """Build the rows of a backbone; the last row is the proposed method as released.
 
-    The paper's hours are of that algorithm; no run here uses it, so only its FLOPs are computed.
+    The paper's hours were measured with the released algorithm. No run here uses it, so only its FLOPs are computed.
     """
     rows = []
     layout, labels = results.layout, results.layout.labels
@@ -153,7 +153,7 @@ def _paper_backbones(paper: Paper) -> set[str]:
 
 
 def _paper_cells(paper: Paper, backbone: LayoutEntry, method: str, cost_baseline: str) -> tuple[TableCell, TableCell]:
-    """Build the cells of the paper's hours of a method, and of their ratio to the cost baseline's, both as printed."""
+    """Build the cells of the paper's printed hours for a method, and of their ratio to those of the cost baseline."""
     no_row = TableCell.missing(f"the paper has no row {backbone.paper_name or f'that {backbone.label} stands for'}")
     hours, baseline_hours = (
         paper.find("table3", f"{backbone.paper_name}/{one}", "gpu_hours") for one in (method, cost_baseline)
@@ -169,7 +169,7 @@ def _paper_cells(paper: Paper, backbone: LayoutEntry, method: str, cost_baseline
 
 
 def _measured_hours_cells(results: Results, backbone: LayoutEntry, method: str) -> tuple[TableCell, ...]:
-    """Build four cells: training hours of one run, total hours of all seeds, names and numbers of devices."""
+    """Build four cells: training hours per run, total hours of all seeds, device names, and device counts."""
     rows = with_numbers(results.rows(backbone.name, method, "run", "", "hours"))
     training = results.cell(backbone.name, method, "run", "", "hours")
     if not rows:
@@ -185,9 +185,9 @@ def _measured_hours_cells(results: Results, backbone: LayoutEntry, method: str) 
 
 
 def _measured_ratio_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
-    """Compute our training hours of a method divided by those of the cost baseline.
+    """Compute the ratio of our training hours of a method to those of the cost baseline.
 
-    Both must come from the same device; with several seeds, the mean is divided by the mean.
+    Both must have been measured on the same device. With several seeds, it is a ratio of means.
     """
     cost_baseline = results.layout.cost_baseline
     places = [(backbone.name, one, "run", "", "hours") for one in (method, cost_baseline)]
@@ -206,7 +206,7 @@ def _measured_ratio_cell(results: Results, backbone: LayoutEntry, method: str) -
 
 
 def _stand_in_note(backbones: Sequence[LayoutEntry], paper: Paper) -> tuple[str, ...]:
-    """Write the note on backbones that are not the paper's, beside which the hours of one of the paper's are printed.
+    """Write the note on stand-in backbones, whose rows show the hours of a backbone of the paper.
 
     The note is empty if there is no such backbone.
     """

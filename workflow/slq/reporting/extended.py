@@ -1,4 +1,4 @@
-"""Table 1 extended: the paper's systems and ours, zero-shot, trained and re-ranked, with 95 % intervals."""
+"""Table 1 extended: the paper's systems, and our zero-shot, trained and re-ranked systems with 95 % intervals."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -26,29 +26,22 @@ NOT_STATED = "not stated"
 INTERVALS_NOTE = "Small: 95 % intervals, by bootstrap over images, each with all its captions."
 RERANKING_NOTE = "Re-ranking moves only the first k of a list: its R@1 is at most that list's R@k."
 OTHER_COMPARATORS_LABEL = "Other comparators"
-# Groups that kinds of baselines name, and that hold other rows too: untouched backbones, and lists of other papers.
+# Groups of baselines that also have other rows: the untouched backbones, and the re-ranked lists of other papers.
 ZERO_SHOT_GROUP = "Zero-shot"
 RERANKED_GROUP = "Re-ranked"
 
-Facts = dict[str, dict[str, str]]  # the row of `systems.csv` of each quoted model
+Facts = dict[str, dict[str, str]]  # row of `systems.csv` by quoted model
 
 
 def read_system_facts(reference_folder: Path) -> Facts:
-    """Read the facts about quoted systems; empty if the reference folder has no such file.
-
-    Errors are those of `slq.common.files.read_csv_rows`.
-    """
+    """Read the facts about quoted systems; empty if the reference folder has no such file."""
     path = reference_folder / SYSTEMS_FILE
     rows = read_csv_rows(path, SYSTEMS_COLUMNS) if path.exists() else []
     return {row["model"]: row for row, _ in rows}
 
 
 def extended_table(results: Results, paper: Paper, facts: Facts) -> Table:
-    """Build Table 1 extended: every row of Table 1, and the systems that the paper does not have.
-
-    Raises:
-        SlqError: a file that exists cannot be used.
-    """
+    """Build Table 1 extended: every row of Table 1, and further systems that are not in the paper."""
     columns = RecallColumns(results, paper)
     rows = {ZERO_SHOT_GROUP: _untrained_rows(columns), "Trained": _trained_rows(columns)}
     rows |= {RERANKED_GROUP: _reranked_rows(columns, facts)}
@@ -76,7 +69,7 @@ def extended_table(results: Results, paper: Paper, facts: Facts) -> Table:
 
 
 def _published_groups(columns: RecallColumns, facts: Facts) -> list[RowGroup]:
-    """Build the paper's groups, our measurement below each quoted row, then a group of other comparators."""
+    """Build the paper's groups, with our measurement below each quoted row, then a group of other comparators."""
     groups, remaining = [], [one for one in columns.results.layout.baselines if not one.group]
     for label, models in columns.paper.models_by_group("table1").items():
         rows: list[TableRow] = []
@@ -91,9 +84,9 @@ def _published_groups(columns: RecallColumns, facts: Facts) -> list[RowGroup]:
 
 
 def _quoted_row(columns: RecallColumns, facts: Facts, table: str, model: str) -> TableRow:
-    """Build a quoted row, whose footnote says its source, its training data, and whether it saw test images.
+    """Build a quoted row, whose footnote gives its source, its training data, and whether it saw test images.
 
-    The evidence and source in parentheses belong to these facts about the system, not to its recalls.
+    The evidence and source in parentheses refer to these facts about the system, not to its recalls.
     """
     number = columns.paper.numbers[lambda numbers: (numbers["table"] == table) & (numbers["row"] == model)].iloc[-1]
     known = dict.fromkeys(SYSTEMS_COLUMNS, "") | facts.get(model, {})
@@ -108,7 +101,7 @@ def _baseline_row(columns: RecallColumns, baseline: Baseline, label_suffix: str 
     """Build the row of a baseline.
 
     Args:
-        label_suffix: end of the label, which tells our row from the paper's row with the same label above it
+        label_suffix: end of the label, which distinguishes our row from the paper's row with the same label
     """
     note = _stated_training_note(baseline)
     if baseline.group == ZERO_SHOT_GROUP:
@@ -123,7 +116,7 @@ def _stated_training_note(baseline: Baseline) -> str:
 
 
 def _untrained_rows(columns: RecallColumns) -> Iterator[TableRow]:
-    """Build for each backbone the row of its last-token embedding, which is base, and of its other read-outs."""
+    """Build the rows of each backbone's last-token embedding, which is base, and of its other read-outs."""
     layout = columns.results.layout
     for backbone in layout.backbones:
         yield _measured_row(columns, backbone.name, BASE, f"{backbone.label}, last token", UNTRAINED_NOTE)
@@ -133,7 +126,7 @@ def _untrained_rows(columns: RecallColumns) -> Iterator[TableRow]:
 
 
 def _trained_rows(columns: RecallColumns) -> Iterator[TableRow]:
-    """Build a row for each backbone with each tuned method."""
+    """Build a row for each pair of a backbone and a tuned method."""
     layout = columns.results.layout
     for backbone in layout.backbones:
         for method in layout.trained_methods:
@@ -151,12 +144,12 @@ def _reranked_rows(columns: RecallColumns, facts: Facts) -> Iterator[TableRow]:
 
 
 def _reranked_training_note(results: Results, baseline: Baseline) -> str:
-    """Say which system supplies the candidates, and on what that system and the re-ranker were trained."""
+    """Describe which system supplies the candidates, and the training data of that system and the re-ranker."""
     backbone, first_stage, reranker = baseline.backbone or "", baseline.first_stage or "", baseline.reranker or ""
     if first_stage in results.layout.labels:
         candidates = _results_folder(results, backbone, first_stage)
         training_notes = [describe_training_data(results, backbone, first_stage)]
-    else:  # a comparator, which need not be a row of the preset
+    else:  # a comparator, which may not be a row of the preset
         is_row = any(one.name == first_stage for one in results.layout.baselines)
         candidates = _results_folder(results, BASELINES, first_stage) if is_row else first_stage
         training_notes = [_stated_training_note(baseline)]
@@ -166,7 +159,7 @@ def _reranked_training_note(results: Results, baseline: Baseline) -> str:
 
 
 def _results_folder(results: Results, backbone: str, method: str) -> str:
-    """Return the folder of a system's results, as sources print it."""
+    """Return the folder of a system's results, as printed in sources."""
     folder = results.folder / backbone / method
     if backbone != BASELINES:
         folder /= f"seed{results.layout.compared_seed(method)}"
@@ -174,11 +167,11 @@ def _results_folder(results: Results, backbone: str, method: str) -> str:
 
 
 def _measured_row(columns: RecallColumns, backbone: str, method: str, label: str, training_note: str) -> TableRow:
-    """Build the row of a system: recalls with intervals, and a footnote with their source or with what is missing.
+    """Build the row of a system: recalls with intervals, and a footnote with their source or the missing files.
 
     Args:
-        backbone, method: of a baseline, BASELINES and its name
-        training_note: sentences on its training data
+        backbone, method: for a baseline, BASELINES and its name
+        training_note: sentences about its training data
     """
     cells = columns.result_cells(partial(recall_cell, columns.results, backbone, method))
     missing, stale = (

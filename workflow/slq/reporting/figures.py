@@ -1,4 +1,4 @@
-"""The figures that need stored results alone, and the CSV with every point in them."""
+"""Figures that are drawn from stored results only, and the CSV with every point in them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -20,17 +20,15 @@ POINT_COLUMNS = ["figure", "panel", "series", "x", "y", "source"]
 def draw_figures(layout: Mapping[str, Any], results_folder: Path, output_folder: Path) -> None:
     """Write the figures as .svg and .png, and `figures.csv`.
 
-    The figures are recall, retention, training and, if the layout has datasets whose queries need knowledge, scale.
+    The figures are `recall`, `retention`, `training` and, if the layout has datasets whose queries need knowledge,
+    `scale`.
 
     Args:
         layout: the input of `parse_layout`
-        results_folder: the folder that holds one folder per preset
-        output_folder: the folder that receives the files
-
-    Raises:
-        SlqError: a result file that exists cannot be used.
+        results_folder: the results folder, which has one folder per preset
+        output_folder: the folder for the files
     """
-    results = Results(results_folder, replace(parse_layout(layout), baselines=()))  # which no figure shows
+    results = Results(results_folder, replace(parse_layout(layout), baselines=()))  # no figure shows these
     charts = [recall_chart(results), retention_chart(results), training_chart(results)]
     charts += [scale_chart(results)] if results.layout.knowledge_datasets else []
     with figure_style():
@@ -43,11 +41,11 @@ def draw_figures(layout: Mapping[str, Any], results_folder: Path, output_folder:
 
 
 def _series_name(point: Any) -> str:
-    """Return the name of the line that a point belongs to: its run, and which of the run's lines."""
+    """Return the name of the line that a point belongs to: its run, and its part of the run."""
     return f"{point.backbone}/{point.method}/seed{point.seed} {point.part}".strip()
 
 
 def write_points(path: Path, rows: Iterable[Sequence[Any]]) -> None:
-    """Write the points of figures as CSV, each with its full value and its source."""
+    """Write the points of figures as CSV, each with its unrounded value and its source."""
     points = pd.DataFrame(list(rows), columns=POINT_COLUMNS, dtype=object)  # keeps integers as integers
     write_text(path, points.to_csv(index=False, lineterminator="\n"))

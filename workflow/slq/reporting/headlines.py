@@ -1,4 +1,4 @@
-"""Headlines of finished jobs: the one number that a person wants to see, read from what the job wrote."""
+"""Headlines of finished jobs: the most important number of each job, read from its output files."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -9,21 +9,21 @@ Headline = Callable[[Sequence[Path]], str]
 
 
 def split_headline(outputs: Sequence[Path]) -> str:
-    """Say how many images and captions, or questions, a split has."""
+    """State how many images and captions, or questions, a split has."""
     manifest = _read(_find(outputs, "manifest.json"))
     counts = {name: manifest[name] for name in ("images", "captions", "items") if manifest.get(name)}
     return ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 
 def training_headline(outputs: Sequence[Path]) -> str:
-    """Say the recall on the validation split of the epoch that was kept."""
+    """State the recall of the selected epoch on the validation split."""
     validation = _read(_find(outputs, "run.json"))["val"]
     selected = validation["recalls"][validation["selected_epoch"]]
     return f"validation T2I R@1 {selected['t2i']['R@1']:.1f}"
 
 
 def retrieval_headline(outputs: Sequence[Path]) -> str:
-    """Say T2I R@5 on each dataset."""
+    """State T2I R@5 on each dataset."""
     files = [path for path in outputs if path.suffix == ".json" and path.parent.name == "retrieval"]
     recalls = {path.stem: _read(path)["metrics"]["t2i"] for path in files}
     parts = [f"{name} {values['R@5']:.1f}" for name, values in recalls.items() if "R@5" in values]
@@ -31,13 +31,13 @@ def retrieval_headline(outputs: Sequence[Path]) -> str:
 
 
 def retention_headline(outputs: Sequence[Path]) -> str:
-    """Say the score on each benchmark."""
+    """State the score on each benchmark."""
     files = [path for path in outputs if path.suffix == ".json" and path.parent.name in ("retention", "blind")]
     return ", ".join(f"{path.stem} {round(_read(path)['metrics']['score'], 1):g}" for path in files)
 
 
 def claims_headline(outputs: Sequence[Path]) -> str:
-    """Say how many claims have each verdict."""
+    """State how many claims have each verdict."""
     verdicts = [claim["verdict"] for claim in _read(outputs[0])["claims"]]
     return ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts))
 
@@ -62,10 +62,10 @@ def find_headline(rule: str, outputs: Sequence[str]) -> str:
 
 
 def _find(outputs: Sequence[Path], name: str) -> Path:
-    """Return the output of this name."""
+    """Return the output file with the given name."""
     return next(path for path in outputs if path.name == name)
 
 
 def _read(path: Path) -> Any:
-    """Read a JSON file that a job has just written."""
+    """Read a JSON output of a job."""
     return json.loads(path.read_text(encoding="utf-8"))

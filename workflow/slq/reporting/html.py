@@ -1,4 +1,4 @@
-"""Jinja environments for HTML, which escape everything and link each number to its source files."""
+"""Jinja environments for HTML, which escape all text and link each number to its source files."""
 
 import os
 import re
@@ -8,12 +8,12 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-# A file path at the end of one part of a source, with an optional line number.
+# A file path at the end of one part of a source, optionally followed by a line number.
 FILE_PATTERN = re.compile(r"(\S+\.(?:json|jsonl|csv|parquet|yaml))(?::\d+)?$")
 
 
 def template_environment(templates_folder: Path, **options: Any) -> Environment:
-    """Build a Jinja environment that rejects undefined names and keeps the lines of a template.
+    """Build a Jinja environment that rejects undefined names and preserves the line breaks of a template.
 
     Args:
         templates_folder: the folder of the templates
@@ -30,12 +30,12 @@ def template_environment(templates_folder: Path, **options: Any) -> Environment:
 
 
 def html_environment(templates_folder: Path, results_folder: Path, page_folder: Path) -> Environment:
-    """Build the Jinja environment for HTML pages, whose filter `links` turns a source into links to its files.
+    """Build the Jinja environment for HTML pages with a filter `links` that turns a source into links to its files.
 
     Args:
         templates_folder: the folder of the templates
-        results_folder: the results; the paths of sources start at the folder that contains it
-        page_folder: the folder that the pages are written to, from which links are relative
+        results_folder: the results folder; the paths of sources are relative to its parent
+        page_folder: the folder that the pages are written to; links are relative to it
     """
     environment = template_environment(templates_folder, autoescape=True)
     environment.filters["links"] = _make_links_filter(results_folder, page_folder)
@@ -43,9 +43,9 @@ def html_environment(templates_folder: Path, results_folder: Path, page_folder: 
 
 
 def _make_links_filter(results_folder: Path, page_folder: Path) -> Callable[[str], list[str]]:
-    """Make the filter that links to the files of a source, each once: `divided by itself: a.json; b.csv:3` has two.
+    """Make the filter that links to each file of a source once: `divided by itself: a.json; b.csv:3` gives two links.
 
-    Paths start at the folder that contains `results_folder`; a file that does not exist gets no link.
+    Paths are relative to the parent of `results_folder`. A file that does not exist gets no link.
     """
     root = results_folder.resolve().parent
 

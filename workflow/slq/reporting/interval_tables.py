@@ -1,4 +1,4 @@
-"""Table C: every sampled number of Tables 1 and 3 with its 95 % interval."""
+"""Table C: every recall and score of Tables 1 and 3 with its 95 % confidence interval."""
 
 from collections.abc import Callable, Iterable
 
@@ -20,11 +20,7 @@ SEEDS_NOTE = "an interval says what other images or questions would give; other 
 
 
 def intervals_table(results: Results) -> Table:
-    """Build Table C: recalls and scores with their 95 % intervals, per backbone and method.
-
-    Raises:
-        SlqError: a file that exists cannot be used.
-    """
+    """Build Table C: recalls and scores with their 95 % confidence intervals, by backbone and method."""
 
     def make_cells(backbone: LayoutEntry, dataset: LayoutEntry, direction: str, metric: str) -> list[TableCell]:
         if (direction, metric) == SCORE:
@@ -53,7 +49,7 @@ def build_backbone_groups(
     """Build a group per backbone: a row for each recall of each retrieval dataset, and one for each retention dataset.
 
     Args:
-        make_cells: makes the cells of a row from a backbone, a dataset, a direction and a recall; of a score, SCORE
+        make_cells: makes the cells of a row, given backbone, dataset, direction and metric (for a score, SCORE)
     """
     layout = results.layout
     recalls = [(direction, metric) for direction in DIRECTION_LABELS for metric in RECALL_METRICS]
@@ -71,7 +67,7 @@ def build_backbone_groups(
 
 
 def recall_cell(results: Results, backbone: str, method: str, dataset: str, metric: str, direction: str) -> TableCell:
-    """Build the cell of a recall of a method's first seed with its interval."""
+    """Build the cell of a recall of a method's first seed, with its confidence interval."""
     rows = results.rows(backbone, method, "retrieval", dataset, metric, direction)
     if not rows or not with_numbers(rows[:1]):
         return empty_cell(rows) if rows else results.left_out_cell(method)
@@ -79,7 +75,7 @@ def recall_cell(results: Results, backbone: str, method: str, dataset: str, metr
 
 
 def _score_cell(results: Results, backbone: str, method: str, dataset: LayoutEntry) -> TableCell:
-    """Build the cell of an accuracy with its interval: in percent or, for OCRBench, in hits."""
+    """Build the cell of an accuracy with its confidence interval, in percent or, for OCRBench, in hits."""
     answers = results.evidence(backbone, method, "retention", dataset.name)
     if isinstance(answers, TableCell):
         return answers

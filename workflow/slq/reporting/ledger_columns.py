@@ -1,4 +1,4 @@
-"""Columns of Table A that come from the ledger (docs/hours.md): training FLOPs, MFU, and hours of the baselines."""
+"""Columns of Table A from the ledger (docs/hours.md): training FLOPs, MFU, and the hours of the baselines."""
 
 from statistics import mean
 
@@ -19,7 +19,7 @@ from slq.results.ledger import BASELINE_STAGE
 from slq.results.load import Results, as_rows
 
 FLAGS_NOTE = "Odd in the events, whose hours are of a monotonic clock all the same (column flags of gpu_hours.csv):"
-COMPUTED_COLUMNS: tuple[tuple[str, Formatter, float], ...] = (  # how each is printed, and in which unit
+COMPUTED_COLUMNS: tuple[tuple[str, Formatter, float], ...] = (  # column, format, and scale to the printed unit
     ("pflop", format_significant_digits, 1),
     ("pflop_grad_cache", format_significant_digits, 1),
     ("mfu", format_one_decimal, 100),
@@ -29,7 +29,7 @@ BASELINES_NOTE = "Baselines train nothing; their hours are in no other row of th
 
 
 def flops_and_mfu_cells(results: Results, backbone: str, method: str) -> tuple[TableCell, ...]:
-    """Build cells of training PFLOP, PFLOP with GradCache (Gao et al. 2021), and MFU in percent; means over seeds."""
+    """Build the cells of training PFLOP, PFLOP with GradCache (Gao et al. 2021) and MFU in percent (seed means)."""
     if not with_numbers(results.rows(backbone, method, "run", "", "hidden_size")):
         return (results.cell(backbone, method, "run", "", "hidden_size"),) * 3
     lines, cells = _training_lines(results, backbone, method), []
@@ -43,7 +43,7 @@ def flops_and_mfu_cells(results: Results, backbone: str, method: str) -> tuple[T
 
 
 def released_pflop_cell(results: Results, backbone: str) -> TableCell:
-    """Build the cell with the PFLOP that runs of the proposed method would have needed as it was released."""
+    """Build the cell with the PFLOP that the proposed method's runs would need with the released algorithm."""
     pflops = _training_lines(results, backbone, results.layout.proposed_method)["pflop_released"].dropna()
     if pflops.empty:
         return _missing_from_ledger(results)
@@ -52,9 +52,9 @@ def released_pflop_cell(results: Results, backbone: str) -> TableCell:
 
 
 def baseline_hours_groups(results: Results) -> tuple[RowGroup, ...]:
-    """Build the group of baselines: a row per backbone that baselines use, and one for comparators without a backbone.
+    """Build the group of baselines: one row per backbone that baselines use, and one for those without a backbone.
 
-    Rows without baselines are left out, and so is a group without rows. Without a ledger, the rows are those of the
+    Rows without baselines are left out, and so is a group without rows. Without a ledger, the rows follow from the
     baselines in the layout.
     """
     lines = results.ledger[results.ledger["stage"] == BASELINE_STAGE]
@@ -71,9 +71,9 @@ def baseline_hours_groups(results: Results) -> tuple[RowGroup, ...]:
 
 
 def _baseline_cells(results: Results, lines: pd.DataFrame) -> tuple[TableCell, ...]:
-    """Build a row of Table A for some baselines.
+    """Build the cells of a row of Table A for several baselines.
 
-    Hours of different devices are different units, and are not added up.
+    Hours on different devices are different units and are not added.
 
     Args:
         lines: the ledger's lines of these baselines; empty if there is no ledger
@@ -107,7 +107,7 @@ def flagged_hours_note(results: Results) -> tuple[str, ...]:
 
 
 def ledger_source(results: Results) -> str:
-    """Return the path of the ledger, as sources print it."""
+    """Return the path of the ledger, as printed in sources."""
     return results.relative_path(results.ledger_path)
 
 
@@ -120,6 +120,6 @@ def _training_lines(results: Results, backbone: str, method: str) -> pd.DataFram
 def _missing_from_ledger(
     results: Results, detail: str = "no such line, no closed form, or no peak of the device"
 ) -> TableCell:
-    """Return the cell of a number that the ledger lacks, or of a ledger that does not exist."""
+    """Return the missing cell for a number that the ledger lacks, or for a ledger that does not exist."""
     problem = f"does not say: {detail}" if results.ledger_path.exists() else "does not exist"
     return TableCell.missing(f"{ledger_source(results)} {problem}")

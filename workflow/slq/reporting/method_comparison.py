@@ -1,6 +1,6 @@
-"""Table D: paired comparison of the proposed method with each other one on the same images and questions.
+"""Table D: paired comparison of the proposed method with every other method on the same images and questions.
 
-The claims use the same comparisons.
+Claims are judged by the same comparisons.
 """
 
 from functools import cache, partial
@@ -20,7 +20,7 @@ from slq.results.cells import Formatter, TableCell, format_integer, format_one_d
 from slq.results.layout import LayoutEntry
 from slq.results.load import Results
 
-SIGNIFICANCE_LEVEL = 0.05  # a p-value below it gives a verdict
+SIGNIFICANCE_LEVEL = 0.05  # a verdict needs a p-value below this level
 HEADERS = {"difference": "Difference", "p": "p", "verdict": "Verdict"}
 TABLE_NOTE = (
     "Difference: {} minus the other, in points of percent, of OCRBench in hits, with its 95 % interval. Recalls: "
@@ -35,13 +35,13 @@ SEEDS_NOTE = (
 
 
 class PairedDifference(NamedTuple):
-    """The difference of two methods on the same items.
+    """The difference between two methods on the same items.
 
     Attributes:
-        difference: in points of percent
-        source: the files of both
-        scale: the size of a point in the printed unit, which is hits for OCRBench
-        formatter: of a difference in the printed unit, with its sign
+        difference: the difference in percentage points
+        source: the files of both methods
+        scale: the size of a percentage point in the printed unit, which is hits for OCRBench
+        formatter: formats a difference in the printed unit, with its sign
     """
 
     difference: Difference
@@ -50,19 +50,15 @@ class PairedDifference(NamedTuple):
     formatter: Formatter
 
     def printed(self) -> list[str]:
-        """Format the difference and both ends of its interval."""
+        """Format the difference and both bounds of its confidence interval."""
         ends = (self.difference.value, self.difference.low, self.difference.high)
         return [self.formatter(self.scale * number) for number in ends]
 
 
 def comparisons_table(results: Results) -> Table:
-    """Build Table D: differences, intervals, p-values and verdicts of the proposed method against the others.
-
-    Raises:
-        SlqError: two runs are not of the same dataset, or a file that exists cannot be used.
-    """
+    """Build Table D: differences, intervals, p-values and verdicts of the proposed method against the others."""
     proposed, others, labels = results.layout.proposed_method, results.layout.other_methods, results.layout.labels
-    compare = cache(partial(compare_methods, results))  # slow, and gives all recalls of a dataset at once
+    compare = cache(partial(compare_methods, results))  # slow, and computes all recalls of a dataset at once
 
     def make_cells(backbone: LayoutEntry, dataset: LayoutEntry, direction: str, metric: str) -> list[TableCell]:
         found = [compare(backbone, proposed, other, dataset) for other in others]
@@ -87,7 +83,7 @@ def comparisons_table(results: Results) -> Table:
 
 
 def _difference_cells(pair: PairedDifference | TableCell, label: str) -> list[TableCell]:
-    """Build the cells of a difference: value with interval, p-value and verdict; or the reason why there is none."""
+    """Build the cells of a difference (value with interval, p-value, verdict), or repeat the cell that is missing."""
     if isinstance(pair, TableCell):
         return [pair] * len(HEADERS)
     difference, source, scale, formatter = pair
@@ -100,7 +96,7 @@ def _difference_cells(pair: PairedDifference | TableCell, label: str) -> list[Ta
 
 
 def describe_difference(difference: Difference, label: str) -> str:
-    """Return the verdict on the method with this label: higher, lower or not told apart."""
+    """Return the verdict on the method with the given label: higher, lower or not told apart."""
     if difference.p >= SIGNIFICANCE_LEVEL:
         return "not told apart"
     return f"{label} higher" if difference.value > 0 else f"{label} lower"
@@ -109,13 +105,13 @@ def describe_difference(difference: Difference, label: str) -> str:
 def compare_methods(
     results: Results, backbone: LayoutEntry, first_method: str, second_method: str, dataset: LayoutEntry
 ) -> dict[tuple[str, str], PairedDifference] | TableCell:
-    """Compute the numbers of one method minus another's on a dataset, by direction and metric (that of a score: SCORE).
+    """Compute the difference of the first method minus the second on a dataset, by direction and metric.
 
-    With several seeds, the runs of the first seed are compared. If a method has no ranks or answers, its missing cell
-    is returned.
+    The key of a score is SCORE. With several seeds, the runs of the first seed are compared. If a method has no ranks
+    or answers, its missing cell is returned.
 
     Raises:
-        SlqError: the two are not of the same items, or a file that exists cannot be used.
+        SlqError: the two runs were evaluated on different items.
     """
     kind = "retention" if dataset in results.layout.retention_datasets else "retrieval"
     first, second = (

@@ -1,4 +1,4 @@
-"""Captions and notes on the runs behind a table: their seeds, training data, leaked test items and dataset versions."""
+"""Captions and notes about the runs behind a table: seeds, training data, leaked test items and dataset versions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
@@ -27,7 +27,7 @@ def describe_runs(layout: ReportLayout, cells_are_means: bool = True) -> str:
     """Return the end of a table's caption: the preset, its seeds and, if there are several, what a cell shows.
 
     Args:
-        cells_are_means: whether a cell is the mean over the seeds; otherwise it is of the first seed's run
+        cells_are_means: whether a cell is the mean over the seeds; otherwise, it is the number of the first seed's run
     """
     if layout.has_several_seeds and not cells_are_means:
         return f"Preset {layout.preset}, seed {layout.seeds[0]}."
@@ -36,25 +36,25 @@ def describe_runs(layout: ReportLayout, cells_are_means: bool = True) -> str:
 
 
 def first_seed_note(layout: ReportLayout, reason: str) -> tuple[str, ...]:
-    """Write the note that only the first seed's runs are used, and why; empty without a reason or several seeds."""
+    """Write the note that only the first seed's runs are used, and why; empty without a reason or with one seed."""
     note = f"Of several seeds the first, {layout.seeds[0]}: {reason}"
     return (note,) if reason and layout.has_several_seeds else ()
 
 
 def cells_by_row(groups: Iterable[RowGroup]) -> dict[str, Sequence[TableCell]]:
-    """Return the cells of a table by row key; if rows are methods of a backbone, the key is `<backbone>/<method>`."""
+    """Return the cells of a table by row key, which is `<backbone>/<method>` if rows are methods of a backbone."""
     return {row.key: row.cells for group in groups for row in group.rows}
 
 
 def older_code_note(layout: ReportLayout) -> tuple[str, ...]:
-    """Write the note on numbers that other code than the present has made; empty unless `code` is pinned."""
+    """Write the note about results of an older version of the code; empty unless `code` is pinned."""
     if not layout.older_code:
         return ()
     return (f"Made by other code than the present, which is pinned: {'; '.join(layout.older_code)}.",)
 
 
 def missing_seeds_note(layout: ReportLayout, cells: Mapping[str, Sequence[TableCell]]) -> tuple[str, ...]:
-    """Write the note on methods whose numbers do not cover every seed of the layout; empty if there are none.
+    """Write the note about methods whose numbers do not cover every seed of the layout; empty if there are none.
 
     Args:
         cells: cells of a table by `<backbone>/<method>`; other keys are ignored
@@ -74,7 +74,7 @@ def missing_seeds_note(layout: ReportLayout, cells: Mapping[str, Sequence[TableC
 
 
 def leaked_ids(audit: Record | None, dataset: LayoutEntry) -> list[str]:
-    """List the ids of a dataset's test items whose image is also in the training set."""
+    """List the ids of a dataset's leaked test items, whose images are also in the training set."""
     return [] if audit is None else list(audit.value("splits", f"{dataset.name}/test", "leaked"))
 
 
@@ -84,7 +84,7 @@ def _leak_counts(audit: Record | None, datasets: Iterable[LayoutEntry], template
 
 
 def leak_note(results: Results) -> tuple[str, ...]:
-    """Write the note under Table E on what the audit found in the retrieval datasets."""
+    """Write the note under Table E about the leaked images that the audit found in the retrieval datasets."""
     if results.audit is None:
         audit = f"{results.layout.preset}/audit.json"
         return (f"Whether training has seen test images is not known: {audit} does not exist.",)
@@ -95,7 +95,7 @@ def leak_note(results: Results) -> tuple[str, ...]:
 
 
 def trained_on_test_note(results: Results) -> tuple[str, ...]:
-    """Write the note, under every table of scores, that training used test items (allow_leak); empty if it did not."""
+    """Write the note that training used test items (allow_leak), for every table of scores; empty if it did not."""
     datasets = (*results.layout.retrieval_datasets, *results.layout.retention_datasets)
     found = ", ".join(_leak_counts(results.audit, datasets, "{:,} of {}"))
     note = f"Trained on a dataset that holds test items: {found} (allow_leak; Table E has the others apart)."
@@ -103,11 +103,7 @@ def trained_on_test_note(results: Results) -> tuple[str, ...]:
 
 
 def describe_training_data(results: Results, backbone: str, method: str) -> str:
-    """Describe the training data of a run and its leaked test images; of several seeds, the first is described.
-
-    Raises:
-        SlqError: its run.json or the audit cannot be used.
-    """
+    """Describe the training data of a method's first seed, and the test images leaked into it."""
     if method == BASE:
         return UNTRAINED_NOTE
     audit = results.audit
@@ -128,7 +124,7 @@ def describe_training_data(results: Results, backbone: str, method: str) -> str:
 
 
 def origin_note(results: Results) -> tuple[str, ...]:
-    """Write the note with the Hub commits of the retention datasets; datasets not fetched from the Hub are left out."""
+    """Write the note with the commits of the retention datasets that were fetched from the Hugging Face Hub."""
     origins = []
     for dataset in results.layout.retention_datasets:
         files = results.records("retention", dataset.name)
@@ -143,7 +139,7 @@ def _origin_label(part: dict[str, str]) -> str:
 
 
 def disputed_notes(results: Results) -> tuple[str, ...]:
-    """Write for each dataset with disputed items a note with the lowest and highest possible score of every run."""
+    """Write a note for each dataset with disputed items: the lowest and highest possible score of each method."""
     notes = []
     for dataset in results.layout.retention_datasets:
         files = [file for file in results.records("retention", dataset.name) if "disputed" in file.record.content]

@@ -1,4 +1,4 @@
-"""Tables 1 and 3 of the paper, filled from stored results, and the list of all tables."""
+"""Tables 1 and 3 of the paper, filled with stored results, and the list of all tables."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -48,13 +48,10 @@ ONE_RUN_NOTE = "Costs are those of one run. Base has no seed: it is one run."
 
 
 def build_tables(results: Results, reference_folder: Path) -> list[Table]:
-    """Build Tables 1 and 3 of a layout, and the tables that extend them.
+    """Build Tables 1 and 3 for a layout, and the tables that extend them.
 
     Args:
         reference_folder: the folder of the paper's values
-
-    Raises:
-        SlqError: a file that exists is malformed, incomplete or belongs to another run.
     """
     printed = ["table1", "table3", *([OTHER_PAPERS] if (reference_folder / f"{OTHER_PAPERS}.csv").exists() else [])]
     paper = Paper(reference_folder, results.root, tables=printed)
@@ -72,14 +69,14 @@ def build_tables(results: Results, reference_folder: Path) -> list[Table]:
 
 
 def _with_seeds(table: Table, layout: ReportLayout) -> Table:
-    """Add the preset and its seeds to a table's caption, and the notes on which seeds and code its numbers are of."""
+    """Add the preset and its seeds to a table's caption, and the notes on the seeds and the code of its numbers."""
     caption = f"{table.caption} {describe_runs(layout, cells_are_means=not table.first_seed_reason)}"
     notes = (*table.notes, *first_seed_note(layout, table.first_seed_reason), *older_code_note(layout))
     return replace(table, caption=caption, notes=notes)
 
 
 def table1(results: Results, paper: Paper) -> Table:
-    """Build Table 1: retrieval of the paper's baselines (quoted) and of the proposed method (ours)."""
+    """Build Table 1: retrieval results of the paper's baselines (quoted) and of the proposed method (measured)."""
     columns = RecallColumns(results, paper)
     groups = []
     for label, models in paper.models_by_group("table1").items():
@@ -108,7 +105,7 @@ def table1(results: Results, paper: Paper) -> Table:
 
 
 def table3(results: Results, paper: Paper) -> Table:
-    """Build Table 3: cost, recall and retention scores of the tuning methods, within each backbone."""
+    """Build Table 3: costs, recalls and retention scores of the tuning methods, grouped by backbone."""
     hours, layout = trained_hours(results), results.layout
     numbers = _number_columns(results, paper)
     groups = tuple(_backbone_group(results, backbone, numbers.values()) for backbone in layout.backbones)
@@ -157,12 +154,12 @@ def _number_cell(
 
 
 def _backbone_group(results: Results, backbone: LayoutEntry, numbers: Iterable[MakeCell]) -> RowGroup:
-    """Build the rows of a backbone, with the best values marked."""
+    """Build the rows of a backbone and mark the best values."""
     rows, layout = [], results.layout
     for method in layout.labels if layout.table3_base else layout.trained_methods:
         costs = [_parameters_cell(results, backbone, method), hours_cell(results, backbone, method)]
         cells = [make_cell(backbone.name, method) for make_cell in numbers]
-        if method == BASE:  # nothing is trained, whatever ran
+        if method == BASE:  # trains nothing, so its costs depend on no run and nothing is ranked
             costs = [replace(cell, n=None, comparable=False) for cell in costs]
             cells = [replace(cell, comparable=False) for cell in cells]
         rows.append(TableRow(f"{backbone.name}/{method}", layout.labels[method], (*costs, *cells)))
@@ -172,13 +169,13 @@ def _backbone_group(results: Results, backbone: LayoutEntry, numbers: Iterable[M
 
 
 def _mark_column(column_index: int, cells: Sequence[TableCell]) -> Sequence[TableCell]:
-    """Mark the best cells of a column of one backbone; in the first two columns, the costs, lower is better."""
+    """Mark the best cells of a column within a backbone; in the first two columns, the costs, lower is better."""
     ranked_cells = [cell for cell in cells if cell.comparable and cell.state not in EMPTY_STATES]
     return mark_best(cells, higher_is_better=column_index > 1) if len(ranked_cells) > 1 else cells
 
 
 def _parameters_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
-    """Build the cell with the number of parameters that a method trains, which must be the same for all seeds."""
+    """Build the cell with a method's number of trained parameters, which must be the same for all seeds."""
     found = with_numbers(results.rows(backbone.name, method, "run", "", "parameters"))
     trained = common_value(found)
     if trained is None or method == BASE:

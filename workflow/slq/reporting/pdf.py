@@ -1,4 +1,4 @@
-"""PDF from LaTeX: the same bytes each time; an error shows the first error line of LaTeX's log."""
+"""PDF from LaTeX with reproducible bytes; a failure reports the first error line of LaTeX's log."""
 
 import os
 import shutil
@@ -13,11 +13,11 @@ TIMEOUT_S = 120
 
 
 def compile_pdf(tex: Path, pdf: Path) -> None:
-    r"""Compile `tex`, which may \input files beside it, in a temporary folder, and write the result to `pdf`.
+    r"""Compile `tex`, which may \input files from its own folder, in a temporary folder, and write the result to `pdf`.
 
     Raises:
-        SlqError: pdflatex is not installed, `tex` does not exist, or pdflatex stops at an error or does not end in
-            time; the log of a failed compilation lies beside `pdf` as .log.
+        SlqError: pdflatex is not installed, fails or does not end in time, or `tex` does not exist; the log of a failed
+            compilation is written next to `pdf` as .log.
     """
     program = shutil.which("pdflatex")
     if program is None:
@@ -37,13 +37,7 @@ def compile_pdf(tex: Path, pdf: Path) -> None:
 
 
 def _run_pdflatex(program: str, tex: Path, folder: Path) -> subprocess.CompletedProcess[bytes]:
-    """Run pdflatex once, at a fixed date.
-
-    The dates and the identity of the PDF then depend on neither time nor place.
-
-    Raises:
-        SlqError: it does not end within TIMEOUT_S.
-    """
+    """Run pdflatex once with a fixed date, so that the dates and the id of the PDF depend on neither time nor path."""
     environment = {"SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1", "max_print_line": "1000"}
     options = ["-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "-jobname=output"]
     command = [program, *options, tex.name]

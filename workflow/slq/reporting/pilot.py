@@ -1,4 +1,4 @@
-"""Figure of the pilot study: the cosine of each text with each image, by backbone and read-out."""
+"""Figure of the pilot study: the cosine similarity of each text with each image, by backbone and read-out."""
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -26,16 +26,13 @@ NOTES = (
 
 
 def render_pilot(settings: Mapping[str, Any], results: Path, open_image: Callable[[str], Image], output: Path) -> None:
-    """Write pilot.svg, pilot.png and pilot.csv, with every cosine, into the folder `output`.
+    """Write pilot.svg, pilot.png, and pilot.csv with every cosine similarity.
 
     Args:
         settings: `preset`, and its `backbones` (name, label)
-        results: the folder that holds one folder per preset
-        open_image: loads a picture by its name
-        output: the folder that receives the files
-
-    Raises:
-        SlqError: a result or a picture cannot be read; nothing is written then.
+        results: the results folder, which has one folder per preset
+        open_image: loads an image by its name
+        output: the folder for the files; nothing is written if a result or an image cannot be read
     """
     records = read_pilot_records(settings, results)
     pictures = {name: open_image(name) for name in _compared_inputs(records[0])["images"]}
@@ -52,17 +49,17 @@ def render_pilot(settings: Mapping[str, Any], results: Path, open_image: Callabl
 
 
 def read_pilot_records(settings: Mapping[str, Any], results: Path) -> list[Record]:
-    """Read the pilot's file of each backbone; settings as in `render_pilot`.
+    """Read the pilot file of each backbone; `settings` as in `render_pilot`.
 
     Raises:
-        SlqError: a file cannot be read, or has other texts, images or read-outs than the first.
+        SlqError: a file has other texts, images or read-outs than the first file.
     """
     paths = [results / settings["preset"] / one["name"] / "pilot.json" for one in settings["backbones"]]
     records = [read_record(path, results, SCHEMA) for path in paths]
     for record in records[1:]:
         for key, value in _compared_inputs(record).items():
             if value != _compared_inputs(records[0])[key]:
-                raise SlqError(f"{record.path}: key {key} is not that of {paths[0]}; make both again")
+                raise SlqError(f"{record.path}: key {key} differs from {paths[0]}; make both files again")
     return records
 
 
@@ -73,7 +70,7 @@ def _compared_inputs(record: Record) -> dict[str, list[str]]:
 
 
 def draw_pilot(settings: Mapping[str, Any], records: Sequence[Record], pictures: Mapping[str, Image]) -> Figure:
-    """Draw the numbered images, and below them for each backbone a row of text-by-image panels, one per read-out."""
+    """Draw the numbered images and, below them, one row of text-by-image panels per backbone, a panel per read-out."""
     inputs = _compared_inputs(records[0])
     texts = [textwrap.fill(text, MAX_TEXT_CHARS) for text in inputs["texts"]]
     titles = [textwrap.fill(label, MAX_TITLE_CHARS) for label in inputs["readouts"]]
@@ -96,15 +93,15 @@ def draw_pilot(settings: Mapping[str, Any], records: Sequence[Record], pictures:
 
 
 def _draw_cosines(axes: Axes, cosines: Sequence[Sequence[float]]) -> None:
-    """Draw the cosines as numbers on grey shades; the highest of each row, as printed, is bold and coloured."""
+    """Draw the cosines as numbers on shades of grey; the highest printed number of each row is bold and coloured."""
     low, high = (edge(value for row in cosines for value in row) for edge in (min, max))
-    dark = high + 2 * (high - low)  # uses the lightest third of the greys, on which black is legible
+    dark = high + 2 * (high - low)  # only the lightest third of the greys is used, so that black text is legible
     axes.imshow(cosines, cmap="Greys", vmin=low, vmax=dark, aspect="auto").set_clip_on(False)
     axes.grid(False)
     axes.set_xticks(range(len(cosines[0])), [str(number) for number in range(1, len(cosines[0]) + 1)])
     axes.tick_params(length=0)
     for row_index, row in enumerate(cosines):
-        printed = [f"{round(value, 2) + 0.0:.2f}" for value in row]  # as on the poster; no minus before a zero
+        printed = [f"{round(value, 2) + 0.0:.2f}" for value in row]  # two decimals as on the poster; + 0.0 avoids -0.00
         highest = max(printed, key=float)
         for column_index, text in enumerate(printed):
             text_style: dict[str, Any] = (

@@ -1,4 +1,4 @@
-"""Charts drawn with matplotlib: recall against hours, retention relative to base, recall by scale, training curves."""
+"""Charts drawn with matplotlib: recall against hours, retention relative to base, recall against size, and training."""
 
 import math
 import textwrap
@@ -32,13 +32,13 @@ class FigureStyle(NamedTuple):
 
     Attributes:
         draw_panel: draws the points of one panel of a chart
-        columns: number of panels in a row
+        columns: number of panels per row
         height: height of a row in inches
-        per_seed_text: how the figure shows one of several seeds
+        per_seed_text: how the figure shows several seeds
         excluded_methods: methods that the figure does not show
         show_directions: whether the legend explains the line styles of T2I and I2T
-        extra_note: text between the preset and the list of missing runs
-        without_panels: what a figure without panels says
+        extra_note: text of the note between the preset and the list of missing runs
+        without_panels: text of a figure that has no panels
     """
 
     draw_panel: Callable[[Axes, Panel, ReportLayout, Chart], None]
@@ -52,9 +52,9 @@ class FigureStyle(NamedTuple):
 
 
 def draw_chart(chart: Chart, layout: ReportLayout) -> Figure:
-    """Draw the panels of a chart in rows by its style, with a legend above and a note below.
+    """Draw the panels of a chart in its style, with a legend above and a note below.
 
-    Panels with the same axis label share its scale.
+    Panels with the same axis label share the scale of that axis.
     """
     style = STYLES[chart.name]
     columns = min(style.columns, max(1, len(chart.panels)))
@@ -89,10 +89,10 @@ def draw_chart(chart: Chart, layout: ReportLayout) -> Figure:
 
 
 def _draw_recall_panel(axes: Axes, panel: Panel, layout: ReportLayout, chart: Chart) -> None:
-    """Draw recall against training hours, all panels on the same two scales.
+    """Draw recall against training hours; all panels share both scales.
 
-    Base, the control, is drawn at 0 hours. Every run is a marker: each seed is visible, and no error bar has to be
-    drawn on a logarithmic scale.
+    Base, the control, is drawn at 0 hours. Every run has its own marker, because an error bar would be distorted on the
+    logarithmic scale.
     """
     set_hours_scale(axes, [x for one in chart.panels for x in one.points["x"]])
     axes.set_ylim(0, 100)
@@ -101,7 +101,7 @@ def _draw_recall_panel(axes: Axes, panel: Panel, layout: ReportLayout, chart: Ch
 
 
 def set_hours_scale(axes: Axes, hours: Iterable[float]) -> None:
-    """Set a logarithmic scale between the powers of ten around all hours, with a place for 0 on the left."""
+    """Set a logarithmic scale between the powers of ten that enclose all hours, with room for 0 on the left."""
     positive = [value for value in hours if value > 0]
     low = math.floor(math.log10(min(positive, default=1)))
     high = max(low + 1, math.ceil(math.log10(max(positive, default=1))))
@@ -113,7 +113,7 @@ def set_hours_scale(axes: Axes, hours: Iterable[float]) -> None:
 
 
 def _draw_point(axes: Axes, point: Any, layout: ReportLayout, crowded: bool = False, hollow: bool = False) -> None:
-    """Draw a point of a method, with a thin white rim so that overlapping points stay visible; smaller if crowded."""
+    """Draw a point of a method, smaller if crowded; a thin white rim keeps overlapping points visible."""
     colour = layout.colors[point.method]
     style: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4, "zorder": 3, "clip_on": False}
     if hollow:
@@ -124,15 +124,15 @@ def _draw_point(axes: Axes, point: Any, layout: ReportLayout, crowded: bool = Fa
 
 
 def _draw_retention_panel(axes: Axes, panel: Panel, layout: ReportLayout, _: Chart) -> None:
-    """Draw the difference of each tuned method from the base of its own backbone, by backbone and then by method.
+    """Draw the difference between each tuned method and the base of its backbone, ordered by backbone and method.
 
-    The place of a missing run stays empty.
+    The position of a missing run stays empty.
     """
     methods = [method for method in layout.trained_methods if method in layout.methods]
     backbones = [entry.name for entry in layout.backbones]
     step = 0.8 / len(methods)
     axes.axhline(0, color=layout.colors[BASE], linewidth=0.8)
-    axes.update_datalim([(0, -1), (0, 1)])  # so that a difference below one looks small
+    axes.update_datalim([(0, -1), (0, 1)])  # a difference below one point should look small
     statistics = panel.points.astype({"y": float}).groupby(["backbone", "method"])["y"].agg(["mean", "std"]).fillna(0)
     for backbone, method, mean, sd in statistics.reset_index().itertuples(index=False):
         x = backbones.index(backbone) - 0.4 + step * (methods.index(method) + 0.5)
@@ -159,12 +159,12 @@ def _draw_retention_panel(axes: Axes, panel: Panel, layout: ReportLayout, _: Cha
 
 
 def format_signed_difference(difference: float) -> str:
-    """Format a difference with its sign, without decimals if it is a whole number of points."""
+    """Format a difference with its sign and one decimal, or none if it rounds to a whole number of points."""
     return with_sign(format_one_decimal)(difference).removesuffix(".0")
 
 
 def _draw_scale_panel(axes: Axes, panel: Panel, layout: ReportLayout, _: Chart) -> None:
-    """Draw recall against the number of parameters: a point per run, and a line through the means of each method."""
+    """Draw recall against the number of parameters: one point per run, and a line through the means of each method."""
     axes.set_xscale("log")
     axes.set_ylim(0, 100)
     axes.margins(x=0.1)
@@ -181,9 +181,9 @@ def _draw_scale_panel(axes: Axes, panel: Panel, layout: ReportLayout, _: Chart) 
 
 
 def _draw_training_panel(axes: Axes, panel: Panel, layout: ReportLayout, _: Chart) -> None:
-    """Draw losses as thin lines, unsmoothed, and recalls with a marker per epoch.
+    """Draw losses as thin, unsmoothed lines, and recalls with one marker per epoch.
 
-    Markers are filled for T2I and hollow for I2T; with several seeds lines and markers are finer.
+    Markers are filled for T2I and hollow for I2T. With several seeds, lines and markers are thinner.
     """
     for key, series in panel.points.groupby(["backbone", "method", "seed", "part"]):
         backbone, method, _seed, part = map(str, key)
@@ -202,7 +202,7 @@ def _draw_training_panel(axes: Axes, panel: Panel, layout: ReportLayout, _: Char
 
 
 def _direction_style(part: str, colour: str) -> dict[str, Any]:
-    """Return the line style of a direction: solid and filled for T2I, dashed and hollow for I2T."""
+    """Return the line style of a direction: a solid line and filled markers for T2I, dashed and hollow for I2T."""
     solid = part == DIRECTION_LABELS["t2i"]
     return {"linestyle": "-" if solid else "--", "markerfacecolor": colour if solid else "white", "markersize": 3.5}
 
@@ -218,9 +218,9 @@ STYLES = {
         extra_note="The line at 0 is each backbone's own base.",
         without_panels="the preset has no retention dataset",
     ),
-    # A row per dataset, R@1 left and R@5 right.
+    # One row per dataset, with R@1 on the left and R@5 on the right.
     "scale": FigureStyle(_draw_scale_panel, columns=2, height=1.5, per_seed_text="a marker each", show_directions=True),
-    # A row per backbone, loss left and recall on the validation split right.
+    # One row per backbone, with the loss on the left and the recall on the validation split on the right.
     "training": FigureStyle(
         _draw_training_panel,
         columns=2,

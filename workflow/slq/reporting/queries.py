@@ -1,4 +1,4 @@
-"""Figure of example queries: test captions and the images that a run retrieves for them, the correct image framed."""
+"""Figure of example queries: test captions, and the images that a run retrieves for them, the correct one framed."""
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -28,18 +28,15 @@ MAX_CAPTION_CHARS = 66  # longest line of a caption
 def draw_queries(
     settings: Mapping[str, Any], top: Path, results: Path, open_image: Callable[[str], Image], output: Path
 ) -> None:
-    """Write the figure as .svg and .png, and `queries.csv` with the similarity of every image in it.
+    """Write the figure as .svg and .png, and `queries.csv` with the similarity of every image in the figure.
 
     Args:
         settings: the preset, the labels of backbone and dataset, the name of the dataset, the name of the method, and
             the seed
         top: the run's file with the most similar images of each query (docs/results.md)
-        results: the folder that holds one folder per preset
-        open_image: loads the picture of an image of the dataset
-        output: the folder that receives the files
-
-    Raises:
-        SlqError: the lists or a picture cannot be read.
+        results: the results folder, which has one folder per preset
+        open_image: loads an image of the dataset by its id
+        output: the folder for the files
     """
     queries = read_jsonl_records(top, results)
     with figure_style():
@@ -79,7 +76,7 @@ def draw_query_grid(
 
 
 def query_title(query: Record) -> str:
-    """Return the text of a query; if its correct image is not among those shown, add the rank of that image."""
+    """Return the text of a query; if the correct image is not among those shown, append its rank."""
     is_among_top = any(hit["image"] == query.text("image") for hit in query.value("top"))
     text = (
         query.text("text") if is_among_top else f"{query.text('text')} [right image: rank {query.number('rank'):.0f}]"
@@ -88,7 +85,7 @@ def query_title(query: Record) -> str:
 
 
 def _draw_retrieved_image(axes: Axes, image: Image, label: str, is_correct: bool) -> None:
-    """Draw an image in a frame; colour, width and a tick mark the correct one."""
+    """Draw a framed image; the correct image has a coloured, wider frame and a tick in its label."""
     colour = CORRECT_COLOUR if is_correct else FAINT_COLOUR
     draw_image(axes, image, f"{label} \N{CHECK MARK}" if is_correct else label, colour, 2.2 if is_correct else 0.4)
     axes.xaxis.label.set(color=colour, weight="bold" if is_correct else "normal")

@@ -1,4 +1,4 @@
-"""Table E: recall counted in other ways: ties, own captions only, other galleries, with and without leaked images."""
+"""Table E: recall under other counting rules, for ties, captions per image, galleries and leaked images."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,11 +23,7 @@ TABLE_NOTE = (
 
 
 def recall_variants_table(results: Results) -> Table:
-    """Build Table E: R@5 of every method under each way of counting, by dataset.
-
-    Raises:
-        SlqError: a file that exists cannot be used.
-    """
+    """Build Table E: R@5 of every method under each counting rule, by dataset."""
     datasets = results.layout.retrieval_datasets
     return Table(
         name="counts",
@@ -51,7 +47,7 @@ def recall_variants_table(results: Results) -> Table:
 
 
 def _dataset_rows(results: Results, backbone: LayoutEntry, dataset: LayoutEntry) -> list[TableRow]:
-    """Build the rows of one dataset, one for each way of counting."""
+    """Build the rows of one dataset, one per counting rule."""
 
     def make_row(key: str, label: str, make_cell: Callable[[str, str], TableCell]) -> TableRow:
         cells = tuple(
@@ -90,7 +86,7 @@ def _dataset_rows(results: Results, backbone: LayoutEntry, dataset: LayoutEntry)
 
 
 def describe_variant(counting_rule: dict[str, int | None]) -> str:
-    """Describe the settings of a variant in words: captions per image, and size of the folds."""
+    """Describe the settings of a variant in words: captions per image, and images per fold."""
     captions = "all captions" if counting_rule["captions"] is None else f"{counting_rule['captions']} captions an image"
     return captions if counting_rule["fold"] is None else f"{captions}, folds of {counting_rule['fold']} images"
 
@@ -98,9 +94,9 @@ def describe_variant(counting_rule: dict[str, int | None]) -> str:
 def _leak_cells(
     results: Results, backbone: LayoutEntry, method: str, dataset: LayoutEntry
 ) -> dict[tuple[str, str], TableCell]:
-    """Compute R@5 on clean and on leaked images, averaged over the seeds whose ranks exist.
+    """Compute R@5 on clean and on leaked images as the mean over the seeds whose ranks exist.
 
-    The result is keyed by part (`clean`, `leaked`) and direction.
+    The keys are pairs of part (`clean`, `leaked`) and direction.
     """
     rows = results.rows(backbone.name, method, "retrieval", dataset.name, METRIC, "t2i")
     ranks_or_cells = [evidence(row) for row in rows]

@@ -17,9 +17,9 @@ MARKS_NOTE = "Bold: best; underlined: second-best; values that print alike share
 
 
 class RecallColumns:
-    """Recall columns of Table 1: the paper's retrieval datasets in its order, then those only we have.
+    """Recall columns of Table 1: the paper's retrieval datasets in the paper's order, then our additional datasets.
 
-    A dataset of ours that stands for one of the paper's takes that dataset's place.
+    A stand-in dataset of ours takes the place of the paper's dataset.
     """
 
     def __init__(self, results: Results, paper: Paper) -> None:
@@ -31,13 +31,13 @@ class RecallColumns:
         self.dataset_labels = join_dataset_labels(self.dataset_columns)
 
     def table_columns(self, *baselines: str) -> tuple[Column, ...]:
-        """Build the columns, headed by the datasets and, where results give it, their number of images.
+        """Build the columns, headed by the datasets and, if results record it, their number of images.
 
         Args:
-            baselines: further systems whose files count
+            baselines: further systems whose files are searched for the number of images
 
         Raises:
-            SlqError: two files of a dataset disagree on the number of its images.
+            SlqError: two files of a dataset disagree on its number of images.
         """
         backbones = [one.name for one in self.results.layout.backbones]
         numbers = self.results.numbers
@@ -56,7 +56,7 @@ class RecallColumns:
         """Build the cells of one of our rows; a column without a dataset gets a missing cell.
 
         Args:
-            cell_of: makes a cell from the name of a dataset, a recall and a direction
+            cell_of: makes a cell, given the name of a dataset, a recall and a direction
         """
         return tuple(
             cell_of(column.dataset.name, recall, direction)
@@ -66,7 +66,7 @@ class RecallColumns:
         )
 
     def quoted_cells(self, table: str, model: str) -> tuple[TableCell, ...]:
-        """Build the cells of a published row; they are ranked with ours only where both use the same dataset."""
+        """Build the cells of a published row; cells are ranked against ours only if both use the same dataset."""
         missing = TableCell.missing(f"nothing is published of {model} in this column")
         cells = []
         for column, direction, recall in self.column_keys:
@@ -76,7 +76,7 @@ class RecallColumns:
         return tuple(cells)
 
     def notes(self) -> tuple[str, ...]:
-        """Write the notes that explain the marks, and which quoted numbers are left out of the ranking."""
+        """Write the notes that explain the marks, and name the quoted numbers that are not ranked."""
         others = [one for one in self.dataset_columns if one.dataset and not one.dataset.is_from_paper]
         stand_ins = [one for one in others if one.paper_column in self.paper_datasets]
         if not stand_ins:
@@ -87,7 +87,7 @@ class RecallColumns:
 
 
 def _header_with_image_count(column: DatasetColumn, images: float | None) -> str:
-    """Return the header of a dataset, with its number of images if results give it."""
+    """Return the header of a dataset, with its number of images if results record it."""
     if column.dataset is None or images is None:
         return column.header(DATASET_HEADERS)
     count = f"{images / 1000:.0f}K" if images % 1000 == 0 else f"{images:.0f}"
@@ -95,7 +95,7 @@ def _header_with_image_count(column: DatasetColumn, images: float | None) -> str
 
 
 def missing_dataset_cell(results: Results, column: DatasetColumn) -> TableCell:
-    """Return the missing cell of a paper's column for which the layout has no dataset."""
+    """Return the missing cell for a column of the paper for which the layout has no dataset."""
     return TableCell.missing(f"preset {results.layout.preset} has no dataset that stands for {column.paper_column}")
 
 

@@ -1,4 +1,4 @@
-"""Table B: accuracy of the tuned backbones by dataset and type of question, beside chance and the blind base."""
+"""Table B: accuracy of the tuned backbones by dataset and question type, next to chance and the blind base."""
 
 from collections.abc import Sequence
 
@@ -19,9 +19,9 @@ BLIND_NOTE = "Base, blind: the same questions without their images."
 
 
 def retention_table(results: Results) -> Table:
-    """Build Table B: accuracy by method, of the blind base, and of chance, per backbone, dataset and question type.
+    """Build Table B: accuracy of each method, of the blind base and of chance, by backbone, dataset and question type.
 
-    The blind base is base given the questions without their images.
+    The blind base answers the questions without their images.
 
     Raises:
         SlqError: runs of one dataset were scored by different scorers, or disagree about its items or chance.
@@ -48,7 +48,7 @@ def retention_table(results: Results) -> Table:
 
 
 def _cells_by_method(groups: tuple[RowGroup, ...], methods: Sequence[str]) -> dict[str, list[TableCell]]:
-    """Return the cells of each method's column, by `<backbone>/<method>`."""
+    """Return the cells of each method's column, keyed by `<backbone>/<method>`."""
     return {
         f"{group.key}/{method}": [row.cells[place] for row in group.rows]
         for group in groups
@@ -57,7 +57,7 @@ def _cells_by_method(groups: tuple[RowGroup, ...], methods: Sequence[str]) -> di
 
 
 def _backbone_group(results: Results, backbone: LayoutEntry) -> RowGroup:
-    """Build the rows of a backbone: each dataset as a whole, then by question type."""
+    """Build the rows of a backbone: for each dataset, one row for all questions and one per question type."""
     numbers, rows = results.numbers, []
     for dataset in results.layout.retention_datasets:
         found = numbers[(numbers["backbone"] == backbone.name) & (numbers["dataset"] == dataset.name)]
@@ -66,10 +66,10 @@ def _backbone_group(results: Results, backbone: LayoutEntry) -> RowGroup:
 
 
 def _dataset_row(results: Results, backbone: LayoutEntry, dataset: LayoutEntry, question_type: str) -> TableRow:
-    """Build the row of a dataset, or of its items of one question type."""
+    """Build the row of a dataset, or of one of its question types."""
 
     def common(metric: str) -> TableCell:
-        """Build the cell of a number that belongs to the dataset and is the same for all runs."""
+        """Build the cell of a number of the dataset, which is the same for all runs."""
         places = [*((method, "retention") for method in results.layout.labels), (BASE, "blind")]
         rows = [
             row
@@ -87,7 +87,7 @@ def _dataset_row(results: Results, backbone: LayoutEntry, dataset: LayoutEntry, 
 
 
 def _scorer_note(results: Results) -> tuple[str, ...]:
-    """Write the note that names the scorer of each dataset; empty without numbers.
+    """Write the note that names the scorer of each dataset; empty if there are no numbers.
 
     Raises:
         SlqError: two files of a dataset name different scorers.

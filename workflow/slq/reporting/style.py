@@ -1,4 +1,4 @@
-"""Style and output of figures: one column of 3.4 inches; the same points give the same bytes."""
+"""Style and output of figures one column (3.4 inches) wide; the output is byte-for-byte reproducible."""
 
 import io
 import re
@@ -19,15 +19,15 @@ from slq.common.files import write_bytes
 from slq.results.layout import ReportLayout
 
 COLUMN_WIDTH = 3.4  # inches: one column of the paper's two
-# One marker per backbone, by its place in the layout; from the ninth on, stars of five points, six, and so on.
+# Markers of the first eight backbones of the layout; further ones get stars with five points, six points, and so on.
 BACKBONE_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
-MAX_IMAGE_SIDE = 224  # longest side of a drawn picture in pixels: sharp at its size, and SVGs stay small
-MAX_NOTE_CHARS = 78  # longest line of small print in a column
+MAX_IMAGE_SIDE = 224  # longest side of a drawn image in pixels: sharp at its printed size, and small in an SVG
+MAX_NOTE_CHARS = 78  # longest line of a note
 CORRECT_COLOUR = "#009e73"
 FAINT_COLOUR = "#8a8a8a"
 RC_PARAMS: Any = {  # matplotlib types each key by its name
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters everywhere
-    "text.parse_math": False,  # a dollar in a caption or a label is a dollar
+    "font.family": "DejaVu Sans",  # ships with matplotlib, so it is the same on every machine
+    "text.parse_math": False,  # a dollar sign in a caption or label is printed as such
     "font.size": 7,
     "axes.titlesize": 7.5,
     "axes.labelsize": 7,
@@ -53,9 +53,9 @@ RC_PARAMS: Any = {  # matplotlib types each key by its name
     "ytick.major.size": 2.5,
     "lines.linewidth": 1.0,
     "lines.markersize": 5,
-    "svg.hashsalt": "slq",  # otherwise the ids in an SVG are random
+    "svg.hashsalt": "slq",  # without a fixed salt, the ids in an SVG are random
 }
-# By format: dots per inch (in an SVG, of its pictures), and metadata without time or version.
+# Dots per inch (in an SVG, those of embedded images) and metadata without time or version, by format.
 FILE_FORMATS: dict[str, tuple[int, dict[str, str | None]]] = {
     "svg": (300, {"Date": None}),
     "png": (150, {"Software": None}),
@@ -64,7 +64,7 @@ FILE_FORMATS: dict[str, tuple[int, dict[str, str | None]]] = {
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """Apply the package's figure style inside the context, whatever the user's own matplotlibrc sets."""
+    """Apply the package's figure style inside the context, independently of the user's matplotlibrc."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(RC_PARAMS)
@@ -72,7 +72,7 @@ def figure_style() -> Iterator[None]:
 
 
 def new_figure(height: float) -> Figure:
-    """Create an empty figure of one column's width that makes room for its labels itself.
+    """Create an empty figure one column wide, with a constrained layout that makes room for labels.
 
     Args:
         height: height in inches
@@ -81,10 +81,10 @@ def new_figure(height: float) -> Figure:
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
-    """Write `name`.svg and `name`.png, the same bytes for the same figure.
+    """Write `name`.svg and `name`.png, with the same bytes for the same figure.
 
-    The layout solver leaves different last digits on each run, and an SVG derives the ids of its clip paths from them.
-    So axes are placed once, rounded to ten-thousandths of the figure.
+    The last digits from the layout solver differ between runs, and the ids of clip paths in an SVG depend on them.
+    Axes are therefore placed once, at positions rounded to ten-thousandths of the figure.
     """
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -95,7 +95,7 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
         data = io.BytesIO()
         figure.savefig(data, format=file_format, dpi=dpi, metadata=metadata)
         content = data.getvalue()
-        if file_format == "svg":  # which repeats each text in a comment, and XML has no control characters
+        if file_format == "svg":  # repeats each text in a comment, but XML allows no control characters
             content = re.sub(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]", b" ", content)
         write_bytes(folder / f"{name}.{file_format}", content)
 
@@ -103,10 +103,10 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
 def draw_image(
     axes: Axes, image: Image, label: str, frame_colour: str = FAINT_COLOUR, frame_width: float = 0.4
 ) -> None:
-    """Draw a picture in a frame, with a label below it."""
+    """Draw a framed image with a label below it."""
     thumbnail = image.copy()
     thumbnail.thumbnail((MAX_IMAGE_SIDE, MAX_IMAGE_SIDE))
-    # Not clipped: the id of a clip path in an SVG depends on the layout's last digits, which differ between runs.
+    # Without clipping there is no clip path, whose id in an SVG depends on last digits that differ between runs.
     axes.imshow(thumbnail).set_clip_on(False)
     axes.set(xticks=[], yticks=[])
     axes.set_xlabel(label, fontsize=6, labelpad=2)
@@ -115,7 +115,7 @@ def draw_image(
 
 
 def backbone_marker(layout: ReportLayout, backbone: str) -> Any:
-    """Return the marker of a backbone, given its name."""
+    """Return the marker of the backbone with the given name."""
     index = [entry.name for entry in layout.backbones].index(backbone)
     return BACKBONE_MARKERS[index] if index < len(BACKBONE_MARKERS) else (index - 3, 1, 0)
 
@@ -135,7 +135,7 @@ def add_legend(figure: Figure, layout: ReportLayout, methods: Sequence[str], *ex
 def add_note(figure: Figure, *sentences: str) -> None:
     """Add a wrapped note in small print below everything else.
 
-    The layout reserves its height, a twelfth of an inch per line.
+    The layout reserves a twelfth of an inch per line of the note.
     """
     lines = textwrap.wrap(" ".join(filter(None, sentences)), MAX_NOTE_CHARS)
     engine = figure.get_layout_engine()
@@ -146,6 +146,6 @@ def add_note(figure: Figure, *sentences: str) -> None:
 
 
 def draw_empty(axes: Axes, reason: str) -> None:
-    """Draw axes without points: they show the reason, and no ticks, which would have no meaning."""
+    """Draw axes without points: show the reason, and no ticks."""
     axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", color=FAINT_COLOUR, style="italic")
     axes.set(xticks=[], yticks=[])

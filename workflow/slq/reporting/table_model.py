@@ -1,4 +1,4 @@
-"""Data model of a table, from which LaTeX, HTML and CSV are rendered: columns under grouped headers, rows in groups."""
+"""Data model of a table with grouped headers and grouped rows, from which LaTeX, HTML and CSV are rendered."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from slq.results.cells import TableCell, mark_best
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its key in `cells.csv`, and its headers from top to bottom."""
+    """A column: its key in `cells.csv`, and its headers, from top to bottom."""
 
     key: str
     heads: tuple[str, ...]
@@ -17,7 +17,7 @@ class Column:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row: its key in `cells.csv`, its printed label, one cell per column, and the text of its footnote, if any."""
+    """A row: its key in `cells.csv`, its printed label, one cell per column, and its footnote, if any."""
 
     key: str
     label: str
@@ -27,7 +27,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class RowGroup:
-    """Rows under one label; `shared` holds one cell per shared column, printed once for the whole group."""
+    """Rows under one label; `shared` has one cell per shared column, printed once for the whole group."""
 
     key: str
     label: str
@@ -41,9 +41,9 @@ class HeaderCell:
 
     Attributes:
         text: the printed text
-        first: its first column, counted from 1
-        columns: how many columns it covers
-        lines: how many header lines it covers
+        first: the first column that it spans, counted from 1
+        columns: the number of columns that it spans
+        lines: the number of header lines that it spans
     """
 
     text: str
@@ -53,7 +53,7 @@ class HeaderCell:
 
     @property
     def last(self) -> int:
-        """Return the last column that the header covers."""
+        """The last column that the header spans."""
         return self.first + self.columns - 1
 
 
@@ -62,13 +62,13 @@ class Table:
     """A filled table, independent of the output format; all texts are plain text.
 
     Attributes:
-        number: the table's number in the heading, followed by `caption`
+        number: the table's number in its heading, which precedes `caption`
         notes: sentences printed below the table
-        stubs: headers of the columns that hold labels
+        stubs: headers of the label columns
         shared: columns whose cells are printed once per group
-        widths: only for a table that spans several pages: the width of its first column and of each other column, in cm
-        stacked: whether intervals are printed on a line of their own, below their numbers
-        first_seed_reason: why cells are those of the first of several seeds; empty if they are means over the seeds
+        widths: width in cm of the first column and of each other column; only for a table of several pages
+        stacked: whether intervals are printed on a separate line below their numbers
+        first_seed_reason: why only the first of several seeds is shown; empty if cells are means over the seeds
     """
 
     name: str
@@ -85,24 +85,24 @@ class Table:
 
     @property
     def lead_heads(self) -> list[str]:
-        """Return the headers before the data columns: the first stub, then the shared columns, then the other stubs."""
+        """The headers before the data columns: the first stub, the shared columns, and the other stubs."""
         return [self.stubs[0], *(column.heads[0] for column in self.shared), *self.stubs[1:]]
 
     @property
     def footnotes(self) -> dict[str, str]:
-        """Return the texts of the numbered notes below the table, by row key, in order."""
+        """The texts of the numbered footnotes below the table, by row key and in order."""
         return {row.key: row.note for group in self.groups for row in group.rows if row.note}
 
     @property
     def numbers(self) -> dict[str, int]:
-        """Return the number of each footnote, by row key."""
+        """The number of each footnote, by row key."""
         return {key: number for number, key in enumerate(self.footnotes, start=1)}
 
     @property
     def head_lines(self) -> list[list[HeaderCell]]:
-        """Return the header lines from top to bottom.
+        """The header lines from top to bottom.
 
-        Neighbouring equal headers are merged; a blank header is covered by the one above it.
+        Equal adjacent headers are merged. A header extends down over blank headers below it.
         """
         paths = list(zip(*zip_longest(*(column.heads for column in self.columns), fillvalue=""), strict=True))
         return [_header_line(paths, depth) for depth in range(len(paths[0]))]
@@ -111,7 +111,7 @@ class Table:
 def _header_line(header_paths: Sequence[tuple[str, ...]], depth: int) -> list[HeaderCell]:
     """Build the header line at `depth`, counted from the top.
 
-    Adjacent columns share a cell if their headers are the same from the top down to it.
+    Adjacent columns share a header cell if their headers are equal from the top down to this line.
     """
     header_cells, first = [], 1
     for path, columns in groupby(header_paths, key=lambda path: path[: depth + 1]):
@@ -126,13 +126,13 @@ def _header_line(header_paths: Sequence[tuple[str, ...]], depth: int) -> list[He
 def mark_columns(
     rows: Sequence[TableRow], marker: Callable[[int, Sequence[TableCell]], Sequence[TableCell]]
 ) -> tuple[TableRow, ...]:
-    """Return the rows with the cells of each column replaced by `marker(column index, cells)`."""
+    """Return copies of the rows with the cells of each column replaced by `marker(column index, cells)`."""
     columns = zip(*(row.cells for row in rows), strict=True)
     marked = zip(*(marker(index, cells) for index, cells in enumerate(columns)), strict=True)
     return tuple(replace(row, cells=tuple(cells)) for row, cells in zip(rows, marked, strict=True))
 
 
 def mark_groups(groups: Sequence[RowGroup]) -> tuple[RowGroup, ...]:
-    """Mark the best and second-best values over the rows of all groups, and drop groups without rows."""
+    """Mark the best and second-best values of each column over all groups; drop groups without rows."""
     rows = iter(mark_columns([row for group in groups for row in group.rows], lambda _, cells: mark_best(cells)))
     return tuple(replace(group, rows=tuple(islice(rows, len(group.rows)))) for group in groups if group.rows)

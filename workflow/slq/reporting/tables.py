@@ -1,4 +1,4 @@
-"""Tables rendered as LaTeX fragments, HTML pages and one CSV of cells; the same results give the same bytes."""
+"""Rendering of the tables as LaTeX, HTML and one CSV of all cells; the output is byte-for-byte reproducible."""
 
 import re
 import unicodedata
@@ -21,8 +21,8 @@ from slq.results.layout import parse_layout
 from slq.results.load import Results, print_warnings
 
 CELL_FIELDS = ("value", "sd", "low", "high", "n", "state", "source", "reason")  # fields of a cell in cells.csv
-TERMINAL_TABLE = "table3"  # which is also plain text, for the end of a call
-NOTHING = "\0"  # between two characters: {}, which LaTeX draws nothing for
+TERMINAL_TABLE = "table3"  # also written as plain text, to be printed at the end of a call
+NOTHING = "\0"  # placeholder for {}, which separates two characters in LaTeX without printing anything
 LATEX_ESCAPES = str.maketrans(
     {
         NOTHING: "{}",
@@ -51,20 +51,17 @@ LATEX_ESCAPES = str.maketrans(
 
 
 def render(layout: Mapping[str, Any], results: Path, reference: Path, templates: Path, output: Path) -> None:
-    """Write each table as .tex and .html, Table 3 as text, `tables.tex` with all, and `cells.csv` into `output`.
+    """Write each table as .tex and .html, Table 3 as text, `tables.tex` with all tables, and `cells.csv`.
 
     Args:
         layout: the input of `parse_layout`
-        results: the folder that holds one folder per preset
+        results: the results folder, which has one folder per preset
         reference: the folder of the paper's values
         templates: the folder of the Jinja templates
-        output: the folder that receives the files
-
-    Raises:
-        SlqError: a result file that exists cannot be used; nothing is written then.
+        output: the folder for the files; nothing is written if there is an error
     """
     parsed_layout = parse_layout(layout)
-    preset_results = Results(results, replace(parsed_layout, knowledge_datasets=()))  # which no table shows
+    preset_results = Results(results, replace(parsed_layout, knowledge_datasets=()))  # no table shows these
     tables = [add_stale_note(table) for table in build_tables(preset_results, reference)]
     origin = f"from {results.name}/{parsed_layout.preset}; preset {parsed_layout.preset}, {parsed_layout.which_seeds}"
     latex, html = latex_environment(templates), html_environment(templates, results, output)
@@ -82,9 +79,9 @@ def render(layout: Mapping[str, Any], results: Path, reference: Path, templates:
 
 
 def latex_environment(templates: Path) -> Environment:
-    r"""Build a Jinja environment for LaTeX, whose filter `tex` escapes text.
+    r"""Build a Jinja environment for LaTeX with a filter `tex` that escapes text.
 
-    Its delimiters, \VAR{...}, \BLOCK{...} and \COMMENT{...}, do not clash with LaTeX.
+    The delimiters \VAR{...}, \BLOCK{...} and \COMMENT{...} do not clash with LaTeX.
     """
     environment = template_environment(
         templates,
@@ -100,10 +97,10 @@ def latex_environment(templates: Path) -> Environment:
 
 
 def escape_latex(text: str) -> str:
-    """Escape a text for LaTeX, and put it on one line; a character that pdflatex does not draw is its number.
+    """Escape a text for LaTeX, and put it on one line; replace a character that pdflatex cannot draw with its number.
 
-    The text may begin a row, where LaTeX would take `[` or `*` for an argument of the row before, and no two hyphens or
-    quotes of it become one.
+    A leading `[` or `*` is protected, because at the beginning of a row LaTeX would read it as an argument of the row
+    before. Two adjacent hyphens or quotes are kept from becoming a ligature.
     """
     line = unicodedata.normalize("NFC", " ".join(text.split()))
     for character in find_undrawn(line):
@@ -112,9 +109,9 @@ def escape_latex(text: str) -> str:
 
 
 def cells_csv(tables: list[Table]) -> str:
-    """Return a CSV of all cells with full value, state, sources and reason (docs/tables.md); values are not rounded.
+    """Return a CSV of all cells with unrounded value, state, sources and reason (docs/tables.md).
 
-    A field is empty if the cell has no number, no deviation, no interval, or no number of runs.
+    A field is empty if the cell has no value, standard deviation, interval or number of runs.
     """
     keyed_cells = [(table.name, *one) for table in tables for one in _keyed_cells(table)]
     rows = [(*place, *(getattr(cell, name) for name in CELL_FIELDS)) for *place, cell in keyed_cells]
@@ -123,13 +120,13 @@ def cells_csv(tables: list[Table]) -> str:
 
 
 def add_stale_note(table: Table) -> Table:
-    """Return the table with a note on its stale cells, whose numbers are not shown; unchanged if it has none."""
+    """Return the table with a note about its stale cells, whose numbers are not shown; unchanged if it has none."""
     reasons = dict.fromkeys(cell.reason for _, _, cell in _keyed_cells(table) if cell.state == "stale")
     return replace(table, notes=(*table.notes, f"†: stale. {'; '.join(reasons)}.")) if reasons else table
 
 
 def _keyed_cells(table: Table) -> list[tuple[str, str, TableCell]]:
-    """List (row key, column key, cell) in printed order."""
+    """List all cells as (row key, column key, cell), in printed order."""
     found = []
     for group in table.groups:
         found += [(group.key, column.key, cell) for column, cell in zip(table.shared, group.shared, strict=True)]

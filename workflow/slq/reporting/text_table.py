@@ -1,18 +1,18 @@
-"""A table as plain text, as the end of a call shows Table 3 on the terminal."""
+"""Plain-text format of a table, in which Table 3 is printed at the end of a call."""
 
 from itertools import groupby
 
 from slq.reporting.table_model import Column, Table
 from slq.results.cells import TableCell
 
-SIGNS = {"missing": "\u2013", "stale": "†"}  # of cells that show no number, as in HTML
+SIGNS = {"missing": "\u2013", "stale": "†"}  # shown instead of a number, as in HTML
 GAP = "  "  # between columns
 
 
 def format_text_table(table: Table) -> str:
-    """Format a table with two columns of labels and headers of at most two lines; a group's label stands once.
+    """Format a table that has two label columns and headers of at most two lines; print a group's label only once.
 
-    Labels are aligned to the left, numbers to the right, and a header of several columns stands in their middle.
+    Labels are aligned to the left and numbers to the right. A header of several columns is centred over them.
     """
     heads = [("", head) for head in table.lead_heads] + [_split_head(column) for column in table.columns]
     lines = [[low for _, low in heads]]
@@ -41,7 +41,7 @@ def format_text_table(table: Table) -> str:
 
 
 def _split_head(column: Column) -> tuple[str, str]:
-    """Return the two lines of a column's header; a single one is broken at its last hyphen, to be narrower."""
+    """Return the two lines of a column's header; break a single line at its last hyphen to make it narrower."""
     if len(column.heads) > 1:
         return column.heads[0], column.heads[1]
     before, hyphen, after = column.heads[0].rpartition("-")
@@ -49,6 +49,6 @@ def _split_head(column: Column) -> tuple[str, str]:
 
 
 def _format_cell(cell: TableCell) -> str:
-    """Return a cell's number with its deviation, and an equals sign if it is inherited."""
+    """Return a cell's number with its standard deviation, and an equals sign if it is inherited."""
     spread = f" ±{cell.spread}" if cell.spread else ""
     return SIGNS.get(cell.state, cell.text + spread + "=" * (cell.state == "inherited"))

@@ -1,1 +1,1 @@
-"""Cell-by-cell comparison of two results: a run and the paper, an earlier and a later run, or two seeds."""
+"""Cell-by-cell comparison of two sets of results: ours and the paper's, earlier and later runs, or two seeds."""

@@ -1,4 +1,4 @@
-"""Comparison of two sources: a verdict on every cell of either, and differences in provenance that may explain them."""
+"""Comparison of two sources: a verdict on every cell, and differences in provenance that may explain the verdicts."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,8 +24,8 @@ class ComparisonSide:
     """One side of a comparison, as loaded.
 
     Attributes:
-        preset: the preset of its runs; "" for the paper, which has no runs and hence no provenance
-        notices: warnings on files whose numbers do not match their ranks or answers, or could not be checked
+        preset: the preset of its runs; "" for the paper, which has neither runs nor provenance
+        notices: warnings about files whose numbers do not match their ranks or answers, or cannot be checked
     """
 
     name: str
@@ -39,7 +39,7 @@ class ComparisonSide:
 
 @dataclass(frozen=True)
 class ComparedCell:
-    """A cell with the numbers of both sides, one of which may be absent, and the judgement on them."""
+    """A cell with the numbers of both sides, of which one may be absent, and the judgement on them."""
 
     key: CellKey
     a: MetricValue | None
@@ -48,7 +48,7 @@ class ComparedCell:
 
     @property
     def a_or_b(self) -> MetricValue:
-        """Return the number of A, or of B if A has none; it determines how both are printed."""
+        """The number of A, or of B if A has none; it determines the format of both numbers."""
         number = self.a or self.b
         if number is None:
             raise ValueError(f"{self.key}: a cell has at least one number")
@@ -67,7 +67,7 @@ class Comparison:
 
     @property
     def verdict_counts(self) -> dict[CellVerdict, int]:
-        """Count the cells by verdict."""
+        """The number of cells with each verdict."""
         found = Counter(cell.judgement.verdict for cell in self.cells)
         return {verdict: found[verdict] for verdict in CELL_VERDICTS}
 
@@ -75,18 +75,15 @@ class Comparison:
 def compare_results(
     source_a: str, source_b: str, settings: ComparisonSettings, reference_folder: Path, seeds: Sequence[int] = ()
 ) -> Comparison:
-    """Compare two sources, each given as in `slq.reporting.comparison.bundles.open_source`, or `paper`.
+    """Compare two sources, each given as in `slq.reporting.comparison.bundles.open_source`, or as `paper`.
 
     Args:
         reference_folder: the folder of the paper's values
-        seeds: the seed whose runs are compared, of A and of B, or of both; all seeds if there is none
-
-    Raises:
-        SlqError: a source does not exist, holds nothing, or a file of it cannot be used, or there are too many seeds.
+        seeds: one seed for both sides, or one for A and one for B; empty to use all seeds
     """
     if len(seeds) > (1 if PAPER in (source_a, source_b) else 2):
         raise SlqError(
-            f"--seeds {' '.join(map(str, seeds))}: expected one for A and one for B, of which {PAPER} has none"
+            f"--seeds {' '.join(map(str, seeds))}: expected one seed for A and one for B, and none for {PAPER}"
         )
     pair: Sequence[int | None] = [*seeds, *seeds] or [None, None]
     chosen = [(source_a, pair[0]), (source_b, pair[1])]
@@ -102,7 +99,7 @@ def compare_results(
 
 
 def _load_side(name: str, seed: int | None, settings: ComparisonSettings) -> ComparisonSide:
-    """Load a side that has runs: those of a seed, or all."""
+    """Load a side that has runs: the runs of one seed, or all runs."""
     with open_source(name) as (kind, folder, display_name):
         stored = StoredResults(folder, display_name, settings, seed)
         what, values = _describe_runs(name, stored), stored.metric_values()
@@ -110,16 +107,12 @@ def _load_side(name: str, seed: int | None, settings: ComparisonSettings) -> Com
 
 
 def _describe_runs(name: str, stored: StoredResults) -> tuple[str, str]:
-    """Return a description with the numbers of runs and baselines, and the preset of the runs.
-
-    Raises:
-        SlqError: the runs are of several presets.
-    """
+    """Return a description with the numbers of runs and baselines, and the preset, of which there must be only one."""
     of_runs = stored.files[stored.files["kind"] == "run"]
     runs = of_runs[of_runs["backbone"] != BASELINES]
     presets = sorted({record.text("preset") for record in runs["record"]})
     if len(presets) > 1:
-        raise SlqError(f"{name}: holds runs of several presets: {', '.join(presets)}; keep them apart")
+        raise SlqError(f"{name}: contains runs of several presets ({', '.join(presets)}); use one folder per preset")
     seeds = f", {stored.layout.which_seeds}" if stored.layout.seeds else ""
     count = len(stored.layout.baselines)
     baselines = f", {count} baseline{'s' * (count > 1)}" if count else ""
@@ -127,7 +120,7 @@ def _describe_runs(name: str, stored: StoredResults) -> tuple[str, str]:
 
 
 def _compare_cells(a: ComparisonSide, b: ComparisonSide, settings: ComparisonSettings) -> tuple[ComparedCell, ...]:
-    """Judge the cells that both sides have, and mark the others as missing, extra or stale; sort all of them."""
+    """Judge the cells that both sides have, mark the other cells as missing, extra or stale, and sort all cells."""
     shared = {key: (a.metric_values[key], b.metric_values[key]) for key in a.metric_values if key in b.metric_values}
     judgements = judge_cells(shared, settings, a.preset or b.preset)
     one_sided: tuple[tuple[ComparisonSide, ComparisonSide, CellVerdict, str], ...] = (

@@ -1,4 +1,4 @@
-"""Check of results and a configuration that go into one bundle: whether they belong together, and are up to date."""
+"""Check that the results and the configuration of a bundle belong together and are up to date."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,22 +12,20 @@ from slq.results.load import as_rows, load_files, warning_lines
 
 
 def bundle_warnings(results: Path, config: Mapping[str, Any]) -> list[str]:
-    """Return a line on the first run of a preset's folder that has other settings than the configuration, then others.
+    """Return warnings about a preset's folder; files with a warning are packed nevertheless.
 
-    The others are on stale files, on files without ranks or answers, and on the first file of another version; all are
-    packed all the same. A configuration that lacks the run's backbone or method gives it no settings.
-
-    Raises:
-        SlqError: a file cannot be read
+    There is a warning for the first run whose settings differ from the configuration, for each stale file, and for each
+    reason why files cannot be checked. A run's settings also differ if the configuration lacks its backbone or method.
+    If a file was written by another version of the format, the only warning is about the first such file.
     """
     preset, methods = {**config, "preset": results.name}, config["presets"][results.name]["hyperparameters"]
     try:
         files = load_files(results, find_layout(results, {}, {}))
-    except SchemaError as error:  # of another version, whose reader may have use for it
-        return [f"not checkable: {error}"]
+    except SchemaError as error:  # a reader with the other version may still use the bundle
+        return [f"cannot be checked: {error}"]
     for run in as_rows(files[(files["kind"] == "run") & (files["backbone"] != BASELINES) & files["record"].notna()]):
         known = run.backbone in config["backbones"] and run.method in (BASE, *methods)
         if not known or run.record.value("settings") != train_settings(preset, run.backbone, run.method):
-            other = f"{run.method} on {run.backbone} was run with other settings"
-            return [f"{other}; name all files of its configuration with --config", *warning_lines(files)]
+            other = f"the settings of {run.method} on {run.backbone} differ from the configuration"
+            return [f"{other}; give all of its configuration files with --config", *warning_lines(files)]
     return warning_lines(files)

@@ -1,4 +1,4 @@
-"""Numbers of one side of a comparison, what is needed to compare them, and the tolerances of the comparison."""
+"""Numbers of one side of a comparison, the information needed to compare them, and the settings of a comparison."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,15 +11,15 @@ from slq.reporting.interval_tables import DIRECTION_LABELS
 from slq.results.cells import Formatter
 from slq.results.layout import LayoutEntry
 
-TRAINING_COSTS = "training"  # the benchmark of cells that hold the cost of training
-STAND_IN_CONDITIONS = ("backbone", "dataset")  # conditions in which only the paper's numbers may differ
+TRAINING_COSTS = "training"  # the `benchmark` of cells with training costs
+STAND_IN_CONDITIONS = ("backbone", "dataset")  # conditions that differ only between a stand-in and the paper
 RECALLS = [f"{direction} {recall}" for direction in DIRECTION_LABELS for recall in RECALL_METRICS]
 METRICS = [*RECALLS, "score", "parameters", "hours"]  # in the order of output
 TOLERANCE_KINDS = ("recall", "score", "hours")  # kinds of numbers with a tolerance
 
 
 class CellKey(NamedTuple):
-    """Key of a cell; `metric` is e.g. `t2i R@5` or `score`; for the benchmark `training`, `parameters` or `hours`."""
+    """Key of a cell; `metric` is for example `t2i R@5` or `score`, or for `training` `parameters` or `hours`."""
 
     backbone: str
     method: str
@@ -32,10 +32,10 @@ class SampleStatistics:
     """Statistics of the sample behind a number.
 
     Attributes:
-        low: lower end of its 95 % interval
-        high: upper end of its 95 % interval
+        low: lower bound of the number's 95 % confidence interval
+        high: upper bound of the number's 95 % confidence interval
         items: number of independent items
-        queries: number of queries of these items
+        queries: number of queries, of which an item may have several
     """
 
     low: float
@@ -46,27 +46,27 @@ class SampleStatistics:
 
 @dataclass(frozen=True)
 class MetricValue:
-    """The number of a cell, in the unit in which it is printed.
+    """The number of a cell, in its printed unit.
 
     Attributes:
-        values: one for each seed; `value` is their mean
-        kind: `recall`, `score`, `hours` or `parameters`; decides which tolerance applies
-        files: the files that it comes from
+        values: one value per seed; `value` is their mean
+        kind: `recall`, `score`, `hours` or `parameters`; selects the tolerance
+        files: the files that the number comes from
         seeds: the seeds of `values`; empty if the number does not depend on a seed
-        units_per_point: the size of one point of percent in the printed unit: 1, for hits n / 100
+        units_per_point: the size of one percentage point in the printed unit: 1, or n / 100 for hits
         conditions: values that must be equal for two numbers to be comparable, by name; only names that both sides have
             are compared
-        inputs_hash: hash of what produced it (hashes of adapter, backbone, dataset), "" if not known; two numbers with
+        inputs_hash: hash of the inputs (the hashes of adapter, backbone and dataset), "" if unknown; two numbers with
             the same hash should be equal
-        inherited: whether it is base's number, inherited by an equivalence check
-        sample: statistics of the items behind the first seed's number; None if not known, or if there are no items
+        inherited: whether it is base's number, inherited through an equivalence check
+        sample: statistics of the items behind the first seed's number; None if unknown, or if there are no items
         quoted: whether it is the paper's number, known only as printed
-        rounding_error: of a quoted number, half a unit of its last digit
+        rounding_error: half a unit of the last printed digit of a quoted number
         item_hits: hits by item behind the number of a single run; for a recall, an item is an image with all its
             queries
-        hits_column: the column of `item_hits` that belongs to this number
+        hits_column: the column of `item_hits` for this number
         stale_reason: which of its files do not match their ranks or answers, and why; "" if all match
-        note: of a quoted number, how its definition may differ from ours
+        note: how the definition of a quoted number may differ from ours
     """
 
     values: tuple[float, ...]
@@ -88,7 +88,7 @@ class MetricValue:
 
     @property
     def value(self) -> float:
-        """Return the mean over the seeds."""
+        """The mean over the seeds."""
         return mean(self.values)
 
 
@@ -96,7 +96,7 @@ MetricValues = dict[CellKey, MetricValue]
 
 
 def reason_not_comparable(a: MetricValue, b: MetricValue) -> str:
-    """Explain why two numbers are not comparable; return "" if they are."""
+    """Explain why two numbers are not comparable; return "" if they are comparable."""
     result, paper = (b, a) if a.quoted else (a, b)
     differing = [trait for trait in a.conditions if b.conditions.get(trait, a.conditions[trait]) != a.conditions[trait]]
     return "; ".join(
@@ -112,13 +112,13 @@ class ComparisonSettings:
     """Backbones and datasets by name, in the order of the configuration, and the thresholds of a comparison.
 
     Attributes:
-        significance_level: the probability that any cell is called different although only chance makes the differences
-        tolerances: by kind of number; `recall` and `score` in points of percent, `hours` as a share of the larger
+        significance_level: bound on the probability that any cell differs by chance alone
+        tolerances: by kind of number; `recall` and `score` in percentage points, `hours` as a share of the larger
             number
-        labels: of the methods, by name
-        proposed_method, cost_baseline: as of config.yaml
-        seed_sds: by preset, method and kind the standard deviation between runs that differ only in their seed, in
-            points, for a number near 50 %
+        labels: labels of the methods, by name
+        proposed_method, cost_baseline: as in config.yaml
+        seed_sds: standard deviation between runs that differ only in their seed, in percentage points for a number near
+            50 %, by preset, method and kind
     """
 
     backbones: Mapping[str, LayoutEntry]
@@ -131,11 +131,11 @@ class ComparisonSettings:
     seed_sds: Mapping[str, Mapping[str, Mapping[str, float]]]
 
     def seed_sd(self, preset: str, method: str, kind: str) -> float | None:
-        """Return the standard deviation between seeds for a method's numbers, in points; None if not configured."""
+        """Return the standard deviation between seeds of a method's numbers, in points; None if not configured."""
         return self.seed_sds.get(preset, {}).get(method, {}).get(kind)
 
     def sort_key(self, backbone: str, method: str, benchmark: str) -> tuple[tuple[int, str], ...]:
-        """Return a key that sorts cells in the order of the configuration, names that it does not have last."""
+        """Return a key that sorts cells in the order of the configuration, with unknown names last."""
         orders = (list(self.backbones), list(self.labels), list(self.datasets))
         return tuple(
             (order.index(name) if name in order else len(order), name)

@@ -1,4 +1,4 @@
-"""Text output of a comparison for the terminal."""
+"""Text format of a comparison for the terminal."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ from slq.results.cells import with_sign
 LINE_WIDTH = 100
 COLUMN_HEADERS = ("A", "B", "A \u2212 B", "95 % interval", "± ok")
 COLUMN_WIDTHS = (6, 6, 9, 17, 6)
-LABEL_WIDTH = 23  # characters of a benchmark and its metric
-FOOTNOTED_VERDICTS = ("not comparable", "stale", "missing", "extra")  # their reasons are printed below the cells
-DIFFERENCE_WIDTH = 44  # characters of the name of what differs, before its two values
+LABEL_WIDTH = 23  # characters for a benchmark and its metric
+FOOTNOTED_VERDICTS = ("not comparable", "stale", "missing", "extra")  # verdicts whose reasons are printed as footnotes
+DIFFERENCE_WIDTH = 44  # characters for the name of a provenance difference, before its two values
 
 
 def write_comparison(
@@ -30,13 +30,13 @@ def write_comparison(
     older_code: Sequence[str] = (),
     seeds: Sequence[int] = (),
 ) -> Comparison:
-    """Compare two sources, write the comparison to the given files, and print warnings of either side.
+    """Compare two sources, write the comparison to the given files, and print the warnings of both sides.
 
-    Other arguments, and errors, are those of `compare_results`.
+    The other arguments are those of `compare_results`.
 
     Args:
-        json_file, text_file: where to write the comparison, if anywhere.
-        older_code: jobs whose results in A were made by other code than the present; the comparison says so.
+        json_file, text_file: files for the comparison; None to write no such file.
+        older_code: jobs whose results in A were made by an older version of the code; listed in the comparison.
     """
     comparison = compare_results(a, b, parse_comparison_settings(settings), reference, seeds)
     for notice in (*comparison.a.notices, *comparison.b.notices):
@@ -50,7 +50,7 @@ def write_comparison(
 
 
 def format_comparison(comparison: Comparison) -> str:
-    """Format both sides, a line per cell, the reasons, other differences, and the counts; at most LINE_WIDTH wide."""
+    """Format both sides, one line per cell, reasons, provenance differences and counts, at most LINE_WIDTH wide."""
     footnotes = _number_footnotes(comparison.cells)
     header = "  ".join(text.rjust(width) for text, width in zip(COLUMN_HEADERS, COLUMN_WIDTHS, strict=True))
     lines = [
@@ -77,14 +77,14 @@ def format_comparison(comparison: Comparison) -> str:
 
 
 def _cell_label(key: CellKey) -> str:
-    """Return benchmark and metric, with a long benchmark name cut to the width of the column."""
+    """Return benchmark and metric, with a long benchmark name cut to fit the column."""
     max_length = LABEL_WIDTH - len(key.metric) - 1
     name = key.benchmark if len(key.benchmark) <= max_length else f"{key.benchmark[: max_length - 2]}.."
     return f"{name} {key.metric}"
 
 
 def _format_cell(cell: ComparedCell) -> tuple[str, ...]:
-    """Format both numbers, difference, interval and tolerance; a dash stands for a missing value."""
+    """Format both numbers, their difference, its interval, and the tolerance; a missing value is a dash."""
     form, judgement = cell.a_or_b.formatter, cell.judgement
     format_signed = with_sign(form)
     numbers = [form(number.value) if number else "-" for number in (cell.a, cell.b)]
@@ -96,9 +96,9 @@ def _format_cell(cell: ComparedCell) -> tuple[str, ...]:
 
 
 def _number_footnotes(cells: Sequence[ComparedCell]) -> dict[str, int]:
-    """Return the number of each footnote by its text, the reason why a cell could not be judged.
+    """Return the number of each footnote by its text, which is the reason why cells could not be judged.
 
-    Reasons of tests are no footnotes, as each belongs to one cell.
+    The reason of a test is not a footnote, because it belongs to a single cell.
     """
     reasons = (cell.judgement.reason for cell in cells if cell.judgement.verdict in FOOTNOTED_VERDICTS)
     return {reason: number for number, reason in enumerate(dict.fromkeys(reasons), start=1)}

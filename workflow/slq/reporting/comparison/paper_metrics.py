@@ -1,4 +1,4 @@
-"""Numbers of the paper's Tables 1 and 3, keyed by the names of the runs that they are compared with."""
+"""Numbers of the paper's Tables 1 and 3, keyed by the names of the runs to compare them with."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,8 +16,8 @@ from slq.results.cells import FORMATTERS, SUFFIX_FACTORS, count_decimals
 from slq.results.layout import LayoutEntry
 from slq.results.paper import OWN_GROUP, Paper
 
-PAPER_SEED = -1  # the paper does not state its seed; -1 is none of ours
-PAPER_DEVICE = "H800"  # device of the paper's hours, by the header of their column
+PAPER_SEED = -1  # the paper does not state its seed; -1 differs from all of ours
+PAPER_DEVICE = "H800"  # device of the paper's hours, according to their column header
 LM_HEAD_NOTE = (
     "the paper's count is with the LM head where it is no embedding, ours without, as no vector depends on it"
 )
@@ -30,11 +30,11 @@ def load_paper_metric_values(
 
     Args:
         reference_folder: the folder of the paper's values
-        other_values: the numbers of the other side; a number of the paper takes the names of the other side's backbones
-            and datasets that stand for its own
+        other_values: the numbers of the other side; a number of the paper is keyed by the other side's backbone and
+            dataset that represent the paper's own
 
     Raises:
-        SlqError: a file cannot be read, or Tables 1 and 3 disagree.
+        SlqError: Tables 1 and 3 disagree.
     """
     backbones_by_paper_name = _names_by_paper_name((key.backbone for key in other_values), settings.backbones)
     datasets_by_paper_name = _names_by_paper_name((key.benchmark for key in other_values), settings.datasets)
@@ -56,13 +56,13 @@ def load_paper_metric_values(
                 key = CellKey(backbone, method, benchmark, metric)
                 existing = metric_values.setdefault(key, number)
                 if existing.value != number.value:
-                    disagreement = f"{number.value:g}, and {existing.files[0]} says {existing.value:g}"
-                    raise SlqError(f"{number.files[0]}: {disagreement}: put one right")
+                    disagreement = f"value is {number.value:g}, but {existing.files[0]} has {existing.value:g}"
+                    raise SlqError(f"{number.files[0]}: {disagreement}; correct one of them")
     return metric_values
 
 
 def _names_by_paper_name(names: Iterable[str], entries: Mapping[str, LayoutEntry]) -> dict[str, list[str]]:
-    """Group the other side's names by the paper's name that they stand for."""
+    """Group the other side's names by the paper's name that they represent."""
     found: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
         if name in entries and entries[name].paper_name:
@@ -71,7 +71,11 @@ def _names_by_paper_name(names: Iterable[str], entries: Mapping[str, LayoutEntry
 
 
 def _paper_metric_value(row: Any, backbone: str, file: str, counts_lm_head: bool) -> MetricValue:
-    """Build the metric value of a number that the paper prints, of a method whose count may hold the LM head."""
+    """Build the metric value of a printed number.
+
+    Args:
+        counts_lm_head: whether the paper's parameter count includes an LM head that is not tied to the embedding
+    """
     kind = {"retrieval": "recall", "retention": "score"}.get(row.kind, row.metric)
     conditions = {"backbone": backbone}
     if kind == "hours":

@@ -1,4 +1,4 @@
-"""Differences in provenance that may explain different numbers: settings, versions, data and circumstances."""
+"""Differences in provenance that may explain different numbers: settings, versions, data and devices."""
 
 import json
 from collections import defaultdict
@@ -24,7 +24,7 @@ class ProvenanceDiff(NamedTuple):
 
     Attributes:
         what: one of CATEGORIES
-        key: the name of what differs; if it differs for some runs only, followed by their names
+        key: the name of the field that differs, followed by the names of the runs if it differs only for some
     """
 
     what: str
@@ -34,7 +34,7 @@ class ProvenanceDiff(NamedTuple):
 
 
 def collect_provenance(files: pd.DataFrame) -> ProvenanceFields:
-    """Collect all that the files of the runs and baselines record about how they were made."""
+    """Collect the provenance that is recorded in the files of the runs and baselines."""
     values_by_run: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for file in as_rows(files[files["kind"] != "blind"]):
         for place, value in _provenance_of_file(file.record):
@@ -72,7 +72,7 @@ def _provenance_of_file(record: Record) -> Iterator[tuple[tuple[str, str], str]]
 
 
 def _flatten(content: Mapping[str, Any], parent_key: str = "") -> Iterator[tuple[str, str]]:
-    """Yield nested entries under dotted keys, such as `training.epochs`, `5`."""
+    """Yield nested entries as pairs of a dotted key and a text, such as `training.epochs` and `5`."""
     for key, value in content.items():
         if isinstance(value, dict):
             yield from _flatten(value, f"{parent_key}{key}.")

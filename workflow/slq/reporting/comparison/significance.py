@@ -1,7 +1,7 @@
-"""Significance of the difference between two numbers of a cell: by seeds, by paired items, or by their intervals.
+"""Significance tests for the two numbers of a cell: over seeds, over paired items, or from confidence intervals.
 
-The tests are exact, with tails fine enough for many cells: a bootstrap of 10,000 draws has no p-value below 0.0002,
-which is not small among the 240 cells of the paper's tables.
+The p-values are not bootstrapped: with 10,000 resamples, no two-sided p-value would be below 0.0002, which is not small
+after a correction for the 240 cells of the paper's tables.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,9 +24,8 @@ from slq.evaluation.statistics import (
 from slq.reporting.comparison.metric_values import MetricValue, SampleStatistics
 
 Key = TypeVar("Key")
-Z_95 = NormalDist().inv_cdf(
-    0.975
-)  # half the width of a 95 % interval, in standard deviations; scipy's value differs in the last digit
+# Half the width of a 95 % interval, in standard deviations; scipy's value differs in the last digit.
+Z_95 = NormalDist().inv_cdf(0.975)
 ROUND_OFF = 1e-9
 PAIRED_TEST = "exact sign-flip test on the same items"
 SEEDS_T_TEST = "Student's t over {a} and {b} seeds"
@@ -39,12 +38,12 @@ UNKNOWN_SEED_SD = (
 
 @dataclass(frozen=True)
 class SignificanceResult:
-    """The result of a test.
+    """The result of a significance test.
 
     Attributes:
-        low: lower end of the 95 % interval of the difference, in the printed unit
-        high: upper end of the 95 % interval of the difference, in the printed unit
-        p_value: two-sided p-value of no difference
+        low: lower bound of the 95 % confidence interval of the difference, in the printed unit
+        high: upper bound of the 95 % confidence interval of the difference, in the printed unit
+        p_value: two-sided p-value under the null hypothesis of no difference
         test_name: the test used
     """
 
@@ -59,9 +58,9 @@ class PairedDifferences:
     """Differences between two runs on the same items.
 
     Attributes:
-        hit_differences: hits of one run minus those of the other, by item and recall (I, K)
-        low: lower end of the 95 % interval of each recall's sum (K,), in points of percent
-        high: upper end of the 95 % interval of each recall's sum (K,), in points of percent
+        hit_differences: hits of one run minus hits of the other, by item and recall (I, K)
+        low: lower bound of the 95 % interval of each recall's difference (K,), in percentage points
+        high: upper bound of the 95 % interval of each recall's difference (K,), in percentage points
     """
 
     hit_differences: np.ndarray
@@ -72,15 +71,17 @@ class PairedDifferences:
 def compute_significance(a: MetricValue, b: MetricValue, seed_sd: float | None) -> SignificanceResult | None:
     """Test whether chance alone may explain a difference; return None if nothing can be tested.
 
-    If a side has several seeds, Student's t test uses the spread between runs that differ only in their seed: it
-    contains all chance on one test set. With one run on each side, an exact test uses the items that only one of the
-    runs finds. Items do not show how far another seed moves a run as a whole, on all items alike: between runs of
-    different seeds, and against the paper, `seed_sd` is added. Numbers without such evidence are tested by their
-    intervals.
+    The test depends on the data:
+
+    - Two sides with samples, of which one has several seeds: Student's t-test. The spread between runs that differ only
+      in their seed covers all randomness on one test set.
+    - The same seeds and the same items: an exact sign-flip test on the items that only one of the runs finds.
+    - Otherwise: a normal approximation from the confidence intervals. If the seeds differ, which includes the paper,
+      the variance between seeds is added, because items do not show how a seed shifts a run as a whole.
 
     Args:
-        seed_sd: standard deviation between runs that differ only in their seed, in points, for a number near 50 %; None
-            if not known
+        seed_sd: standard deviation between runs that differ only in their seed, in points, for a number near 50 %. If
+            it is None and no side has several seeds, a difference between other seeds gets a p-value of 1.
     """
     sample = a.sample or b.sample
     if sample is None:
@@ -112,17 +113,17 @@ def compute_significance(a: MetricValue, b: MetricValue, seed_sd: float | None) 
 
 
 def _seed_sd_at_value(a: MetricValue, b: MetricValue, seed_sd: float) -> float:
-    """Scale the deviation between seeds to numbers of this size, in the printed unit.
+    """Scale the standard deviation between seeds to the size of the two numbers, in the printed unit.
 
-    It is all of `seed_sd` at 50 %, and none at 0 and 100. A seed makes a model a little better or worse on all items,
-    and moves most the items that are far from decided.
+    It equals `seed_sd` at 50 % and 0 at 0 % and 100 %. A seed makes a model slightly better or worse on all items, and
+    the items with the most uncertain outcome change most often.
     """
     share = (a.value + b.value) / (2 * a.units_per_point)
     return a.units_per_point * seed_sd * 2 * sqrt(max(share * (100 - share), 0.0)) / 100
 
 
 def _t_test_over_seeds(a: MetricValue, b: MetricValue, sd: float, degrees_of_freedom: int) -> SignificanceResult:
-    """Test a difference of means over seeds by Student's t."""
+    """Test a difference of means over seeds with Student's t-test."""
     delta, standard_error = a.value - b.value, sd * sqrt(1 / len(a.values) + 1 / len(b.values))
     half_width = t_critical(degrees_of_freedom) * standard_error
     p_value = (
@@ -138,10 +139,10 @@ def _t_test_over_seeds(a: MetricValue, b: MetricValue, sd: float, degrees_of_fre
 def _interval_margins(
     a: MetricValue, b: MetricValue, sample: SampleStatistics, paired: PairedDifferences | None
 ) -> tuple[float, float]:
-    """Compute how far the 95 % interval that the items give the difference reaches below and above it.
+    """Compute how far the 95 % interval of the difference, from the items, extends below and above the difference.
 
-    Paired items give a bootstrap interval. Numbers on different items use method 10 of Newcombe, Interval estimation
-    for the difference between independent proportions, 1998.
+    For paired items, it is a bootstrap interval. For different items, it is method 10 of Newcombe (Interval estimation
+    for the difference between independent proportions, 1998).
     """
     if paired:
         low, high = (a.units_per_point * ends[a.hits_column] for ends in (paired.low, paired.high))
@@ -152,10 +153,7 @@ def _interval_margins(
 
 @lru_cache(maxsize=4)
 def _paired_differences(a: ClusteredHits | None, b: ClusteredHits | None) -> PairedDifferences | None:
-    """Compare two runs item by item; None if they are not of the same items.
-
-    The intervals are bootstrapped; runs with the same hits need no draws.
-    """
+    """Compare two runs item by item, with bootstrap intervals; return None if their items differ."""
     if a is None or b is None or not a.has_same_clusters(b):
         return None
     hit_differences = a.hits - b.hits
@@ -167,9 +165,9 @@ def _paired_differences(a: ClusteredHits | None, b: ClusteredHits | None) -> Pai
 
 
 def _value_interval(number: MetricValue, sample: SampleStatistics, sampled: MetricValue) -> tuple[float, float]:
-    """Return a number's own 95 % interval, or else Wilson's.
+    """Return a number's own 95 % interval or, if it has none, a Wilson interval.
 
-    Wilson's assumes as many items as the sample behind the number `sampled` is worth.
+    The Wilson interval assumes the effective sample size of the number `sampled`, whose sample is `sample`.
     """
     if number.sample is not None:
         return number.sample.low, number.sample.high
@@ -180,9 +178,9 @@ def _value_interval(number: MetricValue, sample: SampleStatistics, sampled: Metr
 
 
 def _effective_sample_size(sample: SampleStatistics, number: MetricValue) -> int:
-    """Compute how many independent items would give an interval this wide.
+    """Compute the number of independent items that would give an interval of the same width.
 
-    Five captions of an image are worth between one and five independent items.
+    An image with five captions is equivalent to between one and five independent items.
     """
     share = number.value / number.units_per_point
     standard_error = (sample.high - sample.low) / (2 * Z_95 * number.units_per_point)
@@ -192,16 +190,17 @@ def _effective_sample_size(sample: SampleStatistics, number: MetricValue) -> int
 
 
 def sign_flip_p(hit_differences: np.ndarray) -> float:
-    """Compute the two-sided exact p-value of a sum of gains, if the sign of each item's gain is random.
+    """Compute the two-sided exact p-value of a sum of differences, under random signs of the items' differences.
 
-    The signs are random if two runs differ by chance alone, as they are then exchangeable on every item. For gains of
-    one this is McNemar's exact test; an image with five captions counts as one item with a gain of -5 to 5.
+    If two runs differ by chance alone, they are exchangeable on every item, so the sign of each difference is random.
+    For differences of at most one, this is McNemar's exact test. An image with five captions is one item with a
+    difference between -5 and 5.
 
     Args:
-        hit_differences: hits of one run minus those of the other (I,), whole numbers
+        hit_differences: hits of one run minus hits of the other (I,), whole numbers
     """
     sizes, counts = np.unique(np.abs(hit_differences).astype(int), return_counts=True)
-    probabilities = np.ones(1)  # probability of each number of half-gains that fall to the first run
+    probabilities = np.ones(1)  # distribution of the sum of the absolute differences that have a positive sign
     for size, count in zip(sizes, counts, strict=True):
         if size:
             binomial = np.zeros(size * count + 1)
@@ -212,21 +211,20 @@ def sign_flip_p(hit_differences: np.ndarray) -> float:
 
 
 def t_test_p(t_statistic: float, degrees_of_freedom: int) -> float:
-    """Compute the two-sided p-value of Student's t."""
+    """Compute the two-sided p-value of a t statistic."""
     return float(2 * t.sf(abs(t_statistic), degrees_of_freedom))
 
 
 def t_critical(degrees_of_freedom: int, alpha: float = 0.05) -> float:
-    """Return the t that chance exceeds in absolute value with probability `alpha`."""
+    """Return the critical value that a t statistic exceeds in absolute value with probability `alpha` by chance."""
     return float(t.isf(alpha / 2, degrees_of_freedom))
 
 
 def holm_correction(p_values: Mapping[Key, float]) -> dict[Key, float]:
-    """Correct p-values for the number of tests (Holm).
+    """Correct p-values for the number of tests (Holm, A simple sequentially rejective multiple test procedure, 1979).
 
-    The probability that chance alone brings any corrected p-value below a level is at most that level. Source: Holm, A
-    simple sequentially rejective multiple test procedure, 1979. It holds however the cells depend on each other, as
-    R@1, R@5 and R@10 of one run do.
+    The probability that chance alone brings any corrected p-value below a level is at most that level. This holds under
+    any dependence between the cells, such as that between R@1, R@5 and R@10 of one run.
     """
     corrected, highest = {}, 0.0
     for rank, key in enumerate(sorted(p_values, key=lambda key: p_values[key])):
@@ -236,9 +234,9 @@ def holm_correction(p_values: Mapping[Key, float]) -> dict[Key, float]:
 
 
 def pooled_sd(samples: Sequence[Sequence[float]]) -> tuple[float, int]:
-    """Compute the pooled standard deviation within samples of equal spread, and its degrees of freedom.
+    """Compute the pooled standard deviation within samples of equal variance, and its degrees of freedom.
 
-    A sample of one value adds no degree of freedom; without any, the deviation is 0.
+    A sample of one value adds no degree of freedom. With no degrees of freedom, the standard deviation is 0.
     """
     sum_of_squares, degrees_of_freedom = 0.0, 0
     for values in samples:

@@ -1,4 +1,4 @@
-"""Numbers of a preset's folder of results, for a comparison."""
+"""Numbers in a preset's results folder, prepared for a comparison."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,17 +29,17 @@ from slq.results.load import as_rows, list_numbers, load_files, read_audit, warn
 from slq.results.record import relative_path
 
 SHORT_HASH_LENGTH = 12  # characters of a hash
-OUTPUT_HASHES = ("ranks", "answers")  # hashes of outputs in a metrics file; the others are of inputs
-QUERY_HASHES = {"retrieval": "gallery", "retention": "questions"}  # hashes of the queries of a metrics file
+OUTPUT_HASHES = ("ranks", "answers")  # keys of output hashes in a metrics file; all other hashes are of inputs
+QUERY_HASHES = {"retrieval": "gallery", "retention": "questions"}  # key of the hash of the queries in a metrics file
 
 
 class StoredResults:
-    """Results in a preset's folder: those that exist, whether the configuration asks for them or not.
+    """The existing results in a preset's folder, including those that the configuration does not request.
 
     Attributes:
-        layout: what the folder holds
-        files: the files that exist, as `slq.results.load.load_files` lists them
-        numbers: their numbers, a stale one with its value
+        layout: the layout of the folder
+        files: the existing files, as listed by `slq.results.load.load_files`
+        numbers: the numbers in these files; a stale number has its value
     """
 
     def __init__(self, folder: Path, display_name: str, settings: ComparisonSettings, seed: int | None) -> None:
@@ -49,10 +49,7 @@ class StoredResults:
             folder: the preset's folder
             display_name: the name of the folder in messages
             settings: the configured backbones and datasets
-            seed: only the runs of this seed and base's, and no baselines; None for all
-
-        Raises:
-            SlqError: a file that exists cannot be used, or has another schema version, or no run has the seed.
+            seed: restricts the runs to this seed and base, without baselines; None for all runs and baselines
         """
         self.folder, self.display_name = folder, display_name
         runs = [] if seed is None else find_runs_of_seed(folder, seed)
@@ -65,7 +62,7 @@ class StoredResults:
         self._hits: dict[tuple[Path, str], ClusteredHits | None] = {}
 
     def notices(self) -> list[str]:
-        """List the warnings on stale and unchecked files, each named as the user named the source."""
+        """List the warnings about stale and unchecked files, with paths as the user named the source."""
         inside = relative_path(self.folder, self.folder.parent)
         return [line.replace(f"{inside}/", f"{self.display_name}/") for line in warning_lines(self.files)]
 
@@ -73,7 +70,7 @@ class StoredResults:
         return self.display_name + source.removeprefix(relative_path(self.folder, self.folder.parent))
 
     def metric_values(self) -> MetricValues:
-        """Return every recall and score as tables print it, and trained parameters and hours, over the seeds."""
+        """Return every recall and score as printed in tables, and the trained parameters and hours, over the seeds."""
         numbers = self.numbers
         metrics = (numbers["direction"] + " " + numbers["metric"]).str.strip()
         compared = metrics.isin(METRICS) & (numbers["variant"] == "") & (numbers["kind"] != "blind")
@@ -85,7 +82,7 @@ class StoredResults:
     def _metric_value(self, rows: Sequence[Any]) -> MetricValue:
         """Build the number of a cell from its rows, one per seed."""
         inherited = all(row.inherits for row in rows)
-        rows = rows[:1] if inherited else rows  # base's single run, the same for every seed
+        rows = rows[:1] if inherited else rows  # every seed inherits the number of base's single run
         first = rows[0]
         evaluated: dict[str, Any] = {}
         if first.kind != "run":
@@ -108,9 +105,9 @@ class StoredResults:
         )
 
     def _effective_seeds(self, rows: Sequence[Any]) -> tuple[int, ...]:
-        """Return the seeds that numbers depend on.
+        """Return the seeds that the numbers depend on.
 
-        Those of a baseline are the seeds of the trained runs whose adapters it uses; base has nothing random.
+        For a baseline, they are the seeds of the trained runs whose adapters it uses. Base depends on no seed.
         """
         first = rows[0]
         if not first.baseline:
@@ -123,7 +120,7 @@ class StoredResults:
     def _item_hits(self, row: Any) -> ClusteredHits | None:
         """Compute the hits by item behind a recall or score; None if its ranks or answers are missing or stale.
 
-        The recalls of one direction share them.
+        The hits are cached, as all recalls of one direction share them.
         """
         place = (row.path, row.direction)
         if place not in self._hits:
@@ -137,10 +134,10 @@ class StoredResults:
         return self._hits[place]
 
     def _conditions(self, rows: Sequence[Any]) -> dict[str, str]:
-        """Return what must be equal for a number to be comparable.
+        """Return the conditions that must be equal for two numbers to be comparable.
 
-        Of a benchmark that is the hashes of its data and queries, how it is counted or scored, and its number of leaked
-        test items; of hours it is the devices.
+        For a benchmark: the hashes of its data and queries, its counting rule or scorer, and its number of leaked test
+        items. For hours: the devices.
         """
         first = rows[0]
         conditions = {} if first.baseline else {"backbone": first.backbone}
@@ -160,14 +157,14 @@ class StoredResults:
 
 
 def _recall_sample(row: Any) -> dict[str, Any]:
-    """Return the statistics of the sample behind a recall, and its column among the hits by item."""
+    """Return the statistics of the sample behind a recall, and the recall's column in the hits by item."""
     images, captions = (int(row.record.number("n", key)) for key in ("images", "captions"))
     sample = SampleStatistics(row.low, row.high, images, captions if row.direction == "t2i" else images)
     return {"sample": sample, "hits_column": RECALL_METRICS.index(row.metric)}
 
 
 def _score_sample(row: Any) -> dict[str, Any]:
-    """Return the statistics of the sample behind a score, and the size of a point of percent."""
+    """Return the statistics of the sample behind a score, and the size of a percentage point in the score's unit."""
     items, accuracy = int(row.record.number("n", "items")), row.record.number("metrics", "accuracy")
     point = items / 100 if row.unit == "hits" else 1.0
     interval = accuracy_interval(round(accuracy * items / 100), items)
@@ -178,9 +175,9 @@ def _score_sample(row: Any) -> dict[str, Any]:
 
 
 def _hash_inputs(rows: Sequence[Any]) -> str:
-    """Hash what produced a number: the hashes in its files, the method and its place; no folder name is used.
+    """Hash the inputs of a number: the input hashes in its files, the method, and its direction and metric.
 
-    The result is "" unless every file names its adapter.
+    Folder names are not part of the hash. The result is "" unless every file records its adapter.
     """
     first = rows[0]
     inputs = [

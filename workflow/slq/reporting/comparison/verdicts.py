@@ -1,4 +1,4 @@
-"""Verdicts on the two numbers of a cell: they agree, differ, or cannot be told apart."""
+"""Verdicts on the two numbers of a cell: they agree, differ, or differ by no more than noise."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SAME_INPUTS_REASON = (
 
 @dataclass(frozen=True)
 class CellJudgement:
-    """The judgement on two numbers; `delta` is A minus B."""
+    """The judgement on the two numbers of a cell; `delta` is A minus B."""
 
     delta: float
     tolerance: float
@@ -31,11 +31,15 @@ def judge_cells(
 ) -> dict[CellKey, CellJudgement]:
     """Judge every cell that both sides have.
 
-    A stale number, which does not match its ranks or answers, is not judged, nor are two numbers that are not
-    comparable. Two numbers from the same inputs differ if they are not equal. Otherwise a difference within the
-    tolerance counts as none. Beyond it, a cell differs if its p-value, corrected for the number of tested cells (Holm),
-    is below the significance level: chance alone then makes any cell of a comparison differ with at most that
-    probability. Where nothing can be tested, the tolerance decides.
+    The first rule that applies decides:
+
+    1. `stale` if a number does not match its ranks or answers, and `not comparable` if the conditions differ.
+    2. `differs` if both numbers come from the same inputs but are not equal.
+    3. `agrees` if the difference is within the tolerance.
+    4. `differs` if the difference cannot be tested.
+    5. `differs` if the p-value, corrected for the number of tested cells (Holm 1979), is below the significance level;
+       `inside noise` otherwise. Holm's correction bounds the probability that chance makes any cell of the comparison
+       differ.
     """
     untested = {key: judged for key, (a, b) in pairs.items() if (judged := _judge_without_test(a, b))}
     tests = {
@@ -63,7 +67,7 @@ def judge_cells(
 
 
 def _judge_without_test(a: MetricValue, b: MetricValue) -> tuple[CellVerdict, str] | None:
-    """Return verdict and reason of two numbers that neither tolerance nor test can compare; None for others."""
+    """Return the verdict and reason for two numbers to which neither tolerance nor test applies; None otherwise."""
     if stale_reason := "; ".join(filter(None, (a.stale_reason, b.stale_reason))):
         return "stale", stale_reason
     if reason := reason_not_comparable(a, b):
@@ -76,7 +80,7 @@ def _judge_without_test(a: MetricValue, b: MetricValue) -> tuple[CellVerdict, st
 def _tolerance(a: MetricValue, b: MetricValue, settings: ComparisonSettings) -> float:
     """Return the tolerance in the printed unit.
 
-    For hours it is a share of the larger number, for parameters only the rounding error of a printed number.
+    For hours, it is a share of the larger number. For parameters, it is only the rounding error of a printed number.
     """
     if a.kind == "hours":
         return settings.tolerances["hours"] * max(abs(a.value), abs(b.value))

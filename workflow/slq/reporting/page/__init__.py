@@ -1,1 +1,1 @@
-"""The HTML report of a preset: whether the paper reproduces, every number with its source file."""
+"""The HTML report of a preset, which shows whether the paper reproduces and links every number to its source file."""

@@ -1,4 +1,4 @@
-"""Last lines of a call of Snakemake: Table 3, the verdicts, where tables and page are, and what to type next."""
+"""Closing lines of a call of Snakemake: Table 3, the verdicts, the paths of tables and page, and further commands."""
 
 import shutil
 from collections.abc import Collection
@@ -7,7 +7,7 @@ from pathlib import Path
 from slq.common.files import read_json
 from slq.reporting.page.summary import headline
 
-TABLE_FORMATS = {"compile_pdf": "tables.pdf", "render_tables": "*.tex, *.html"}  # by rule
+TABLE_FORMATS = {"compile_pdf": "tables.pdf", "render_tables": "*.tex, *.html"}  # output files by rule
 NEXT_CALLS = (
     'make trace CELL="…"              from a number of Table 3 back to its evidence',
     "slq compare results/A results/B  two sets of results, cell by cell",
@@ -16,11 +16,11 @@ NEXT_CALLS = (
 
 
 def closing_lines(tables: Path, claims: Path, finished_rules: Collection[str]) -> list[str]:
-    """Return what a call says at its end about the tables and the page that it has made; nothing if it made none.
+    """Return the closing lines about the tables and the page that a call has made; an empty list if it made none.
 
     Args:
         tables: the folder of the preset's rendered tables
-        claims: the file of the verdicts
+        claims: the JSON file with the verdicts
         finished_rules: the rules of the jobs that have run
     """
     lines = []

@@ -1,7 +1,4 @@
-"""Provenance and cost of the results on the page: devices, commits, versions and hours.
-
-They come from `run.json`, `baseline.json` and the ledger.
-"""
+"""Provenance and cost of the results on the page: devices, commits and versions, and hours from the ledger."""
 
 from collections import Counter, defaultdict
 from itertools import product
@@ -17,15 +14,11 @@ from slq.results.ledger import BASELINE_STAGE
 from slq.results.load import Results
 from slq.results.record import Record
 
-DASH = "\u2013"  # where there is no number
+DASH = "\u2013"  # shown instead of a missing number
 
 
 def build_run_rows(results: Results) -> list[dict[str, Any]]:
-    """Build a row per run: backbone, method, seed, device, commit and source file.
-
-    Raises:
-        SlqError: a run lacks one of these; the message names file and key.
-    """
+    """Build one row per run: backbone, method, seed, device, commit and source file."""
     labels = {one.name: one.label for one in results.layout.backbones}
     rows = []
     for file in results.records("run", "", *labels):
@@ -35,14 +28,14 @@ def build_run_rows(results: Results) -> list[dict[str, Any]]:
 
 
 def build_baseline_rows(results: Results) -> list[dict[str, Any]]:
-    """Build a row per existing baseline; errors as in `build_run_rows`."""
+    """Build one row per existing baseline: label, device, commit and source file."""
     labels = {one.name: one.label for one in results.layout.baselines}
     found = results.records("run", "", BASELINES)
     return [{"label": labels[file.method], **_provenance(file.record)} for file in found]
 
 
 def count_versions(results: Results) -> list[tuple[str, list[tuple[str, int]]]]:
-    """Count the runs by version of Python and of each library."""
+    """Count the runs with each version of Python and of each library."""
     runs_by_version: dict[str, Counter[str]] = defaultdict(Counter)
     for record in (file.record for file in results.records("run") if file.backbone != BASELINES):
         run_versions = {"python": record.text("provenance", "python"), **record.value("provenance", "versions")}
@@ -52,7 +45,7 @@ def count_versions(results: Results) -> list[tuple[str, list[tuple[str, int]]]]:
 
 
 def _provenance(record: Record) -> dict[str, str]:
-    """Return the device of a record (empty for base, which has none), its commit, and its source file."""
+    """Return a record's device (empty for base, which has none), commit and source file."""
     device = record.value("device") and f"{record.number('device', 'count'):.0f} x {record.text('device', 'name')}"
     commit = "not in git"
     if record.value("provenance", "git") is not None:
@@ -62,10 +55,10 @@ def _provenance(record: Record) -> dict[str, str]:
 
 
 def sum_ledger(results: Results) -> tuple[list[dict[str, str]], str]:
-    """Sum the ledger over stages and seeds; return the rows, and the ledger's path as sources print it.
+    """Sum the ledger over stages and seeds; return the rows, and the ledger's path as printed in sources.
 
-    Both are empty without a ledger. The rows of the runs come first, then the baselines: those of each backbone, and
-    those without a backbone.
+    Both are empty without a ledger. The rows of the runs come first, then those of the baselines of each backbone, then
+    the row of the baselines without a backbone.
     """
     ledger, totals = results.ledger, []
     labels = {one.name: one.label for one in results.layout.backbones}
@@ -79,7 +72,7 @@ def sum_ledger(results: Results) -> tuple[list[dict[str, str]], str]:
 
 
 def _ledger_total(backbone: str, method: str, lines: pd.DataFrame) -> dict[str, str]:
-    """Sum and format device hours and PFLOP; hours print as a dash if a line lacks them, PFLOP if no line has any."""
+    """Sum and format device hours and PFLOP; show a dash if any line lacks its hours, or if all lines lack PFLOP."""
 
     def format_hours_of(column: str) -> str:
         total = sum(lines[column].tolist())

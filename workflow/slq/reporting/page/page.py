@@ -1,4 +1,4 @@
-"""The page `report.html`: self-contained, without scripts; the same files give the same bytes."""
+"""The page `report.html`, self-contained and without scripts; its bytes are reproducible from the same files."""
 
 import base64
 import os
@@ -20,9 +20,9 @@ from slq.results.paper import COST_COLUMNS
 from slq.results.record import read_record
 
 SCHEMA = 2
-MAX_PERCENT = 100  # a score above it is a number of hits
+MAX_PERCENT = 100  # a larger score is a number of hits
 TABLE_SECTION = re.compile(r'<section class="table">.*?</section>', re.DOTALL)
-# In the order of the page; OPEN_TABLES are shown expanded, the others collapsed.
+# In the order of the page. OPEN_TABLES are expanded; all other tables are collapsed.
 TABLE_TITLES = {
     "table1": "Table 1: retrieval",
     "table3": "Table 3: tuning strategies",
@@ -50,15 +50,11 @@ def write_page(
 
     Args:
         layout: the input of `parse_layout`
-        results: the folder that holds one folder per preset; `claims.json` and `compare/paper.json` of the preset are
-            read
-        audit: the audit of the paper's own tables
+        results: the results folder, which has one folder per preset with `claims.json` and `compare/paper.json`
+        audit: the JSON file with the audit of the paper's tables
         figures: SVG files
         templates: the folder of the Jinja templates
-        out: the folder that holds the rendered tables and receives the page
-
-    Raises:
-        SlqError: a file does not exist, or does not have the expected form; nothing is written then.
+        out: the folder with the rendered tables, and for the page; nothing is written if there is an error
     """
     parsed_layout = parse_layout(layout)
     runs_alone = replace(parsed_layout, retrieval_datasets=(), knowledge_datasets=(), retention_datasets=())
@@ -104,20 +100,16 @@ def write_page(
 
 
 def _read_stage_output(path: Path, key: str) -> dict[str, Any]:
-    """Read the JSON file that an earlier stage wrote.
-
-    Raises:
-        SlqError: it has another schema version, or lacks `key`.
-    """
+    """Read the JSON file of an earlier stage, which must have `key` and the current schema version."""
     record = read_record(path, path.parent, SCHEMA)
     record.value(key)
     return record.content
 
 
 def _number_format(metric: str, *values: float | None) -> Callable[[float], str]:
-    """Return the format of a metric's numbers.
+    """Return the formatter for a metric's numbers.
 
-    Recalls and scores in percent have one decimal; values above 100, which are hits of OCRBench, have none.
+    Recalls and scores in percent have one decimal. Values above 100 are hits of OCRBench and have no decimals.
     """
     if metric in COST_COLUMNS.values():
         return FORMATTERS[metric]
@@ -126,7 +118,7 @@ def _number_format(metric: str, *values: float | None) -> Callable[[float], str]
 
 
 def format_cell_value(cell: Mapping[str, Any], key: str) -> str:
-    """Format one of the two numbers of a compared cell; a dash if there is none."""
+    """Format one of the two numbers of a compared cell; return a dash if it is missing."""
     value = cell[key]
     return DASH if value is None else _number_format(cell["metric"], cell["a"], cell["b"])(value)
 
@@ -141,11 +133,7 @@ def format_cell_difference(cell: Mapping[str, Any]) -> str:
 
 
 def read_table_section(folder: Path, name: str) -> str:
-    """Read the section of a rendered table, without the page around it.
-
-    Raises:
-        SlqError: it cannot be read, or was rendered from another template.
-    """
+    """Read the section with the table from a rendered HTML table, without the rest of the page."""
     path = folder / f"{name}.html"
     with wrap_read_errors(path):
         found = TABLE_SECTION.search(path.read_text(encoding="utf-8"))
@@ -155,15 +143,12 @@ def read_table_section(folder: Path, name: str) -> str:
 
 
 def _embed_figure(path: Path, page: Path) -> dict[str, str]:
-    """Embed an SVG named as in `FIGURE_TITLES`.
+    """Embed an SVG figure whose name is in `FIGURE_TITLES`.
 
-    The result has its `title`, the picture itself as a data URL (`address`), and a `link` to its file.
-
-    Raises:
-        SlqError: it cannot be read, or has no title here.
+    The result has its `title`, its content as a data URL (`address`), and a `link` to its file.
     """
     if path.suffix != ".svg" or path.stem not in FIGURE_TITLES:
-        raise SlqError(f"{path}: no figure of the page; expected the SVG of one of {', '.join(FIGURE_TITLES)}")
+        raise SlqError(f"{path}: not a figure of the page; expected the SVG of one of {', '.join(FIGURE_TITLES)}")
     with wrap_read_errors(path):
         encoded = base64.b64encode(path.read_bytes()).decode()
     link = Path(os.path.relpath(path, page)).as_posix()

@@ -1,4 +1,4 @@
-"""Summary at the top of the page: verdicts on the claims, their backbones, and how many cells agree with the paper."""
+"""Summary at the top of the page: verdicts on the claims by backbone, and counts of the compared cells."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -8,7 +8,7 @@ from slq.results.checks import VERDICTS
 
 Json = Mapping[str, Any]
 VERDICT_SIGNS = {"supported": "✓", "contradicted": "✗", "undecided": "?", "not tested": "\u2013"}
-# Verdicts on compared cells that are coloured like a verdict on claims; the others are grey.
+# Verdicts on compared cells that have the colour of a verdict on claims; all other verdicts are grey.
 CLAIM_VERDICT_BY_CELL_VERDICT = {"agrees": "supported", "differs": "contradicted", "inside noise": "undecided"}
 CSS_CLASSES = {verdict: verdict for verdict in VERDICTS} | CLAIM_VERDICT_BY_CELL_VERDICT
 
@@ -33,7 +33,7 @@ def count_claims(claims: Json) -> dict[str, int]:
 
 
 def count_cells(comparison: Json) -> dict[str, int]:
-    """Count the cells of the comparison by verdict, informative verdicts first."""
+    """Count the cells of the comparison by verdict, with the most informative verdicts first."""
     counts: dict[str, int] = comparison["counts"]
     return {
         verdict: counts[verdict]
@@ -43,20 +43,20 @@ def count_cells(comparison: Json) -> dict[str, int]:
 
 
 def cells_by_backbone(comparison: Json) -> dict[str, list[Json]]:
-    """Group the cells of the comparison by backbone, in their order."""
+    """Group the cells of the comparison by backbone, in the order of the cells."""
     return _group_by(comparison["cells"], lambda cell: cell["backbone"])
 
 
 def claims_by_sentence(claims: Json) -> list[list[Json]]:
-    """Group the claims by sentence of the paper.
+    """Group the claims by sentence.
 
-    A sentence has one claim for all of its backbones, or one for each, `<sentence>/<backbone>`.
+    A sentence has either one claim for all of its backbones, or one claim `<sentence>/<backbone>` per backbone.
     """
     return list(_group_by(claims["claims"], lambda claim: claim["id"].partition("/")[0]).values())
 
 
 def claim_backbones(claims: Json) -> list[str]:
-    """List the paper's backbones that have verdicts of their own, in order."""
+    """List the paper's backbones that have separate verdicts, in order."""
     each = (claim for claim in claims["claims"] if "/" in claim["id"])
     return list(dict.fromkeys(name for claim in each for name in claim["backbones"]))
 
