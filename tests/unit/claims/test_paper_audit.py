@@ -199,7 +199,7 @@ def test_hours_are_further_apart_than_flops(audited):
     """At most two to one where backward is twice forward, one of it again is computed, and SLQ's too is a backward."""
     finding = audited()[0]["hours"]
     read = [
-        re.search(r"= ([\d.]+); FLOPs ([\d.]+), activations computed again ([\d.]+)", line)
+        re.search(r"= ([\d.]+); ratio of FLOPs ([\d.]+), with recomputed activations ([\d.]+)", line)
         for line in finding["arithmetic"]
     ]
     ratios = [[float(text) for text in found.groups()] for found in read]

@@ -100,7 +100,7 @@ def test_hits_are_whole_numbers_up_to_all():
     assert share("790", 1000, "hits").value == "790 hits of 1000"
     for text in ("790.5", "1001"):
         found = share(text, 1000, "hits")
-        assert (found.verdict, found.value) == ("contradicted", f"{text} is no whole number from 0 to 1000")
+        assert (found.verdict, found.value) == ("contradicted", f"{text} is not a whole number from 0 to 1000")
 
 
 def test_of_which_nothing_is_known_nothing_is_said():

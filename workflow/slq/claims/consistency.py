@@ -37,7 +37,7 @@ def check_marks(cells: Sequence[Any], table: str) -> CheckResult:
             columns |= {name} if fault else set()
     statement = (
         f"{count_contradicted(evidence)} of {count_tested(evidence)} cells of {table}, in {len(columns)} columns, do "
-        "not have the mark that their column's numbers give; equal numbers share one."
+        "not have the mark that follows from the numbers of their column. Equal numbers share a mark."
     )
     return CheckResult(statement, tuple(evidence))
 
@@ -58,7 +58,7 @@ def _describe_wrong_mark(
         holders[word] = ", ".join(f"{one.printed} of {one.row}" for one in deserving)
     order = "; ".join(f"{word}: {held}" for word, held in holders.items() if held)
     printed, computed = STYLE_WORDS[cell.mark], STYLE_WORDS[expected]
-    return f"{name}: {cell.printed} of {cell.row} is {printed}, by the numbers {computed} ({order})"
+    return f"{name}: {cell.printed} of {cell.row} is {printed}; expected {computed} ({order})"
 
 
 def check_base_scores(paper: Paper) -> CheckResult:
@@ -73,9 +73,9 @@ def check_base_scores(paper: Paper) -> CheckResult:
     labels = {name: find_method(name).label for name in list_methods()}
     counted = ", ".join(f"{labels.get(one, one)} {num_equal[one]} of {count}" for one, count in num_cells.items())
     statement = (
-        f"{count_contradicted(evidence)} of {count_tested(evidence)} scores of tuned models are the published scores "
-        f"of the untouched backbone ({counted}). A method that changes no weight has them by construction; whether "
-        "they were measured beside the other rows the table does not say."
+        f"{count_contradicted(evidence)} of {count_tested(evidence)} scores of tuned models equal the published scores "
+        f"of the untouched backbone ({counted}). A method that changes no weight has these scores by construction. The "
+        "table does not state whether they were measured along with the other rows."
     )
     return CheckResult(statement, tuple(evidence))
 
@@ -90,9 +90,9 @@ def check_shares(paper: Paper) -> CheckResult:
     columns = {number.column for number, line in checked if line.verdict == "contradicted"}
     num_tested = count_tested(line for number, line in checked if number.column in columns)
     statement = (
-        f"{count_contradicted(evidence)} numbers of {', '.join(sorted(columns)) or 'no column'}, of {num_tested} "
-        "there, are no whole share of the questions, however halves are rounded. Means of runs, or another number of "
-        "questions, would give such numbers."
+        f"{count_contradicted(evidence)} of {num_tested} numbers in {', '.join(sorted(columns)) or 'no column'} are "
+        "not a rounded share k / n of the n questions, whether halves are rounded up or to even. Means over runs, or "
+        "another number of questions, could explain them."
     )
     return CheckResult(statement, evidence)
 
@@ -112,10 +112,11 @@ def check_sampling_noise(paper: Paper) -> CheckResult:
             line = f"{other.row} {cell.column}: {other.printed} in [{low:.1f}, {high:.1f}] of {cell.printed}, n = {n:,}"
             evidence.append(number_check(other, line if low <= float(other.printed) <= high else ""))
     statement = (
-        f"{count_contradicted(evidence)} of {count_tested(evidence)} numbers of other methods lie within Wilson's 95 % "
-        "interval of the one that they are set against, on as many queries or questions: another sample may be as far. "
-        "Captions of an image are not independent, so of T2I the interval is wider still. A paired test could tell "
-        "more; it needs the answers and ranks, which are not published."
+        f"{count_contradicted(evidence)} of {count_tested(evidence)} numbers of other methods lie within the 95 % "
+        "Wilson interval of the proposed method's number, for the number of queries or questions of the test set. "
+        "Another sample of this size could cause such a difference. The captions of an image are not independent, so "
+        "the true interval for T2I is wider still. A paired test would be more sensitive, but it needs the answers and "
+        "ranks, which are not published."
     )
     return CheckResult(statement, tuple(evidence))
 
@@ -129,16 +130,17 @@ def other_methods(paper: Paper, cell: Any) -> list[Any]:
 def check_test_overlap(paper: Paper) -> CheckResult:
     """Count the COCO test images that are in train2017, the training list that the released code names."""
     if DATASET not in {*paper.benchmarks["dataset"]} or not paper.table("table1"):
-        return CheckResult("The paper does not test on COCO.")
+        return CheckResult("The paper does not evaluate on COCO.")
     tested, held_out = set(read_id_list(TEST_ID_LISTS[DATASET])), set(read_id_list(HELD_OUT_LIST))
     shared, outside = len(tested - held_out), len(tested & held_out)
     statement = (
-        f"train2017 holds {shared:,} of the {len(tested):,} test images of COCO ({100 * shared / len(tested):.1f} %). "
-        "The released code trains on a list of that name; whether test images were taken out of it is not known."
+        f"train2017 contains {shared:,} of the {len(tested):,} test images of COCO "
+        f"({100 * shared / len(tested):.1f} %). The released code trains on a list of that name. It is not known "
+        "whether test images were removed from that list."
     )
     line = (
-        f"{len(tested):,} test images of Karpathy's split, {outside:,} of them among the {len(held_out):,} of val2017; "
-        f"train2017 is the rest of the same images: {len(tested):,} less {outside:,} are {shared:,}"
+        f"{outside:,} of the {len(tested):,} test images of Karpathy's split are among the {len(held_out):,} images of "
+        f"val2017; train2017 consists of all other images: {len(tested):,} - {outside:,} = {shared:,}"
     )
     inside = Evidence("test images in train2017", line, "contradicted", count=shared)
     return CheckResult(statement, (inside, Evidence("test images outside it", "", "supported", count=outside)))

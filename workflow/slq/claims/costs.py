@@ -42,10 +42,10 @@ def check_parameter_counts(paper: Paper) -> CheckResult:
         for cell, fit in query_counts
     ]
     statement = (
-        f"No one number of queries gives the {len(query_counts)} printed counts of {label}, as N times the width, "
-        "rounded."
+        f"No single number of queries N explains the {len(query_counts)} printed parameter counts of {label} as N "
+        "times the width, rounded."
         if query_counts and not common_counts
-        else f"{label}'s printed counts are those of N = {_join_numbers(common_counts)} queries."
+        else f"The printed parameter counts of {label} are those of N = {_join_numbers(common_counts)} queries."
     )
     return CheckResult(statement, tuple(evidence))
 
@@ -64,7 +64,8 @@ def _query_count_text(cell: Any, counts: Sequence[int]) -> str:
     if counts:
         return text + f"N = {_join_numbers(counts)}"
     low, high = floor(exact_count), ceil(exact_count)
-    return text + f"no N: {low} of them are {low * cell.hidden_size:,} numbers, {high} are {high * cell.hidden_size:,}"
+    few, many = low * cell.hidden_size, high * cell.hidden_size
+    return text + f"no N fits: N = {low} gives {few:,} parameters, N = {high} gives {many:,}"
 
 
 def _last_digit_size(printed: str) -> float:
@@ -103,16 +104,17 @@ def check_training_hours(paper: Paper) -> CheckResult:
             )
             line = (
                 f"{cell.backbone}: {label} {other.printed} h / {own_label} {cell.printed} h = {ratio:.2f}; "
-                f"FLOPs {plain_flops / full_gradient_flops:.2f}, activations computed again "
+                f"ratio of FLOPs {plain_flops / full_gradient_flops:.2f}, with recomputed activations "
                 f"{recompute_flops / full_gradient_flops:.2f}; if {own_label}'s gradient stops at the queries "
                 f"{plain_flops / query_gradient_flops:.2f} and {recompute_flops / query_gradient_flops:.2f}"
             )
             verdict: Verdict = "contradicted" if ratio > recompute_flops / full_gradient_flops else "supported"
             evidence.append(number_evidence(other, line, verdict))
     statement = (
-        f"{count_contradicted(evidence)} of {count_tested(evidence)} printed ratios of GPU hours to {own_label}'s are "
-        "above those of FLOPs with the algorithm as released, even if the others computed all activations twice. What "
-        "is left is not the methods' arithmetic: batch sizes, memory, waiting, or devices that the table does not tell."
+        f"{count_contradicted(evidence)} of {count_tested(evidence)} printed ratios of GPU hours to {own_label}'s "
+        "exceed the ratios of FLOPs with the released algorithm, even if the other methods recomputed all activations. "
+        "The arithmetic of the methods does not explain the rest. Batch sizes, memory, waiting or devices could, but "
+        "the table does not state them."
     )
     return CheckResult(statement, tuple(evidence))
 

@@ -33,16 +33,18 @@ class PaperCheck:
 CHECKS = (
     PaperCheck(
         "marks-table1",
-        "Best and second best in Table 1",
+        "Marks for best and second best in Table 1",
         lambda paper: consistency.check_marks(paper.table("table1"), "Table 1"),
     ),
     PaperCheck(
-        "marks-table3", "Best in Table 3", lambda paper: consistency.check_marks(paper.table("table3"), "Table 3")
+        "marks-table3",
+        "Marks for best in Table 3",
+        lambda paper: consistency.check_marks(paper.table("table3"), "Table 3"),
     ),
     PaperCheck("parameters", "Counts of trained parameters in Table 3", costs.check_parameter_counts),
-    PaperCheck("shares", "Scores that are no whole share", consistency.check_shares),
-    PaperCheck("base", "Scores that are the untouched backbone's", consistency.check_base_scores),
-    PaperCheck("noise", "Gaps within one sample's noise", consistency.check_sampling_noise),
+    PaperCheck("shares", "Scores that are no rounded share of the questions", consistency.check_shares),
+    PaperCheck("base", "Scores equal to those of the untouched backbone", consistency.check_base_scores),
+    PaperCheck("noise", "Differences within sampling noise", consistency.check_sampling_noise),
     PaperCheck("hours", "GPU hours against FLOPs", costs.check_training_hours),
     PaperCheck("overlap", "Test images in the training list", consistency.check_test_overlap),
 )

@@ -46,7 +46,7 @@ def possible_counts(units: int, digits: int, n: int, rounding: Rounding) -> list
 def check_share(number: Any) -> Evidence:
     """Check whether some k / n prints as the number, for any of its known sample sizes n."""
     if not number.sample_sizes:
-        return number_evidence(number, "how many are counted is not known", "not tested")
+        return number_evidence(number, "the sample size is not known", "not tested")
     check = _check_hits if number.unit == "hits" else _check_percent
     answers = [check(number.printed, n) for n in number.sample_sizes]
     possible = any(answer for answer, _ in answers)
@@ -57,7 +57,7 @@ def _check_hits(printed: str, n: int) -> tuple[bool, str]:
     """Check whether printed hits are a whole number from 0 to n; return the answer and the arithmetic."""
     value = Fraction(printed)
     is_possible = value.denominator == 1 and 0 <= value <= n
-    return is_possible, f"{printed} hits of {n}" if is_possible else f"{printed} is no whole number from 0 to {n}"
+    return is_possible, f"{printed} hits of {n}" if is_possible else f"{printed} is not a whole number from 0 to {n}"
 
 
 def _check_percent(printed: str, n: int) -> tuple[bool, str]:
