@@ -345,7 +345,7 @@ def test_pinned_code_keeps_results_and_tables_say_which(edited):
     assert contents(edited, "results/mini/*/*/*/run.json") == before
     table = (edited / "paper_tables/mini/table3.html").read_text()
     job = "train (backbone mini-internvl, method slq, seed 1): code"
-    assert f"Made by other code than the present, which is pinned: {job}" in table
+    assert f"Made by another version of the code than the present one, as the code is pinned: {job}" in table
     assert planned(edited, *pinned) == {}
 
 

@@ -98,13 +98,15 @@ def test_no_hours_of_the_paper_are_told_of_a_backbone_that_it_does_not_have(tmp_
     results = mini_results(tmp_path / "results")
     own = MINI | {"backbones": [*entries(("mini-a", "A-mini", paper_name)), MINI["backbones"][1]]}
     table = tables(own, results)["gpu_hours"]
-    (note,) = (note for note in table.notes if note.startswith("The paper's hours are those of"))
-    assert note.startswith("The paper's hours are those of Qwen3-VL-2B for B-mini:")
+    (note,) = (note for note in table.notes if note.startswith("The paper's hours were measured with"))
+    assert note.startswith(
+        "The paper's hours were measured with other models and other data than ours: Qwen3-VL-2B for B-mini."
+    )
     missing = cell(table, "mini-a/slq", "paper")
     assert missing.state == "missing"
     assert missing.source == f"the paper has no row {paper_name or 'that A-mini stands for'}"
     alone = tables(MINI | {"backbones": own["backbones"][:1]}, results)["gpu_hours"]
-    assert not any(note.startswith("The paper's hours are those of") for note in alone.notes)
+    assert not any(note.startswith("The paper's hours were measured with") for note in alone.notes)
 
 
 def test_claims_count_no_run_of_a_backbone_that_stands_for_none(tmp_path):

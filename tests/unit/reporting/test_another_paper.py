@@ -116,7 +116,7 @@ def test_four_files_of_another_paper_are_enough(paper):
     files = {"audit": paper / "paper_tables/audit.json", "figures": []}
     run_on(paper, "write_page", "results", "templates", values=layout, out=out, **files)
     page = (out / "report.html").read_text()
-    assert "Of 2 tested claims 2 supported" in page and "SLQ answers more of the quiz than LoRA." in page
+    assert "2 claims tested: 2 supported" in page and "SLQ answers more of the quiz than LoRA." in page
     assert not re.search("COCO|Flickr|MMMU", page.partition("<main>")[2].replace("SLQ: Bridging", ""))
 
 

@@ -162,7 +162,7 @@ def test_what_was_not_run_is_missing_and_its_footnote_says_what(table: Table) ->
 def test_marks_are_given_over_all_groups_among_measured_cells(table: Table) -> None:
     column = {row.key: cell(table, row.key, "mini-f t2i R@1") for group in table.groups for row in group.rows}
     assert {key for key, one in column.items() if one.mark == "best"} == {"baselines/a.slq.by.base"}
-    assert column["CLIP ViT-B"].mark == "" and any("take no part in the marks" in note for note in table.notes)
+    assert column["CLIP ViT-B"].mark == "" and any("so they are not ranked" in note for note in table.notes)
 
 
 def test_on_the_papers_own_sets_quoted_numbers_rank_beside_ours(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_each_row_has_a_footnote_of_its_own(table: Table) -> None:
 def test_footnotes_say_what_is_known_of_training_and_test_images(table: Table) -> None:
     notes, seen = table.footnotes, "Test images seen: none (results/mini/audit.json)."
     assert notes["a/slq"] == f"Measured: results/mini/a/slq/seed1. Trained on: mini-c/train. {seen}"
-    untrained = "Nothing is trained. Test images seen: not stated of the backbone."
+    untrained = "Nothing is trained. Test images seen: not stated for the backbone."
     assert notes["a/base"] == f"Measured: results/mini/a/base/seed0. {untrained}"
     assert notes["baselines/a.zero"] == f"Measured: results/mini/baselines/a.zero. {untrained}"
     clip = "Trained on: pairs of ours. Test images seen: not stated beyond that."
@@ -251,7 +251,7 @@ def test_of_several_seeds_the_first_is_shown_and_that_is_said(results: Path) -> 
     write_json(run, read_json(run) | {"seed": 2})
     found = tables(LAYOUT | {"seeds": [1, 2]}, results)["table1_extended"]
     assert cell(found, "a/slq", "mini-f i2t R@5").source == "results/mini/a/slq/seed1/retrieval/mini-f.json"
-    assert found.notes[-1].startswith("Of several seeds the first, 1: ") and found.caption.endswith("seed 1.")
+    assert found.notes[-1].startswith("Only the first seed, 1, is shown: ") and found.caption.endswith("seed 1.")
 
 
 # ---- what is wrong ---------------------------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def test_the_figures_say_what_is_missing(results: Path) -> None:
     with figure_style():
         assert sentences[0] in words(draw_chart(recall, layout))
         assert sentences[1] in words(draw_chart(retention, layout))
-        assert "whose base was not run" in words(draw_chart(retention, layout))
+        assert "without a run of base" in words(draw_chart(retention, layout))
         assert sentences[2] in words(draw_chart(training, layout))
 
 
@@ -288,7 +288,9 @@ def test_the_grid_frames_the_right_image_and_no_other(top: Path, tmp_path: Path)
         coloured = [axes.xaxis.label.get_color() == CORRECT_COLOUR for axes in part.axes]
         assert framed == ticked == coloured == [image == query.content["image"] for image in found]
         seen.add(any(framed))
-        assert (f"[right image: rank {query.content['rank']}]" in words(part)) == (query.content["image"] not in found)
+        assert (f"[correct image: rank {query.content['rank']}]" in words(part)) == (
+            query.content["image"] not in found
+        )
     assert seen == {True, False}
 
 

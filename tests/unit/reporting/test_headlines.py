@@ -56,7 +56,7 @@ def test_a_call_that_made_all_ends_with_table_3_the_verdicts_and_where_to_look(m
     monkeypatch.setattr("shutil.which", lambda name: name)
     lines = closing_lines(made, made / "claims.json", {"render_tables", "compile_pdf", "judge_claims", "write_page"})
     assert lines[1] == "Backbone  Method"
-    assert "Of 1 tested claims 1 supported, 0 contradicted, 0 undecided; 0 not tested." in lines
+    assert "1 claims tested: 1 supported, 0 contradicted, 0 undecided; 0 not tested." in lines
     assert f"Tables: {made} (tables.pdf, *.tex, *.html)" in lines and f"Page:   {made / 'report.html'}" in lines
     assert lines.index("Next:") > lines.index(f"Page:   {made / 'report.html'}")
 

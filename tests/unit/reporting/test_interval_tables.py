@@ -129,7 +129,9 @@ def test_clean_and_leaked_images_where_the_audit_names_some(results: Path) -> No
         assert cell(table, "a/c/leaked", f"full_ft {way}").value == 25.0
         assert cell(table, "a/c/clean", f"full_ft {way}").value == pytest.approx(100 * 19 / 36)
     assert "The audit found 4 images of C in the training set" in table.notes[-1]
-    note = "Trained on a dataset that holds test items: 4 of C, 1 of R (allow_leak; Table E has the others apart)."
+    note = (
+        "The training set contains test items: 4 of C, 1 of R (allow_leak; Table E separates leaked from clean images)."
+    )
     for name in ("table1", "table3"):
         assert set(leaked[name].notes) - set(clean[name].notes) == {note}
     (results / "mini" / "audit.json").unlink()
@@ -184,7 +186,7 @@ def test_of_several_seeds_the_first_is_compared_and_that_is_said(results: Path) 
     alone, several = (tables(LAYOUT | {"seeds": seeds}, results) for seeds in ([1], [1, 2]))
     for name in ("intervals", "comparisons"):
         assert several[name].groups == alone[name].groups
-        assert several[name].notes[-1].startswith("Of several seeds the first, 1: ")
+        assert several[name].notes[-1].startswith("Only the first seed, 1, is shown: ")
         assert several[name].caption.endswith("Preset mini, seed 1.")
     assert cell(several["counts"], "a/c/printed", "slq t2i").n == 2
 

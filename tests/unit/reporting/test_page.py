@@ -145,7 +145,7 @@ def test_the_answer_stands_on_top(folder, page):
     claims = read_json(folder.parents[1] / "results/paper/claims.json")["claims"]
     found = Counter(claim["verdict"] for claim in claims)
     tested = found.total() - found["not tested"]
-    said = f"Of {tested} tested claims {found['supported']} supported, 0 contradicted, 0 undecided; "
+    said = f"{tested} claims tested: {found['supported']} supported, 0 contradicted, 0 undecided; "
     assert said + f"{found['not tested']} not tested." in page.text
     top = (folder / "report.html").read_text().partition('id="claims"')[0]
     counts = re.findall(r'<li class="[^"]*"><b>(\d+)</b> ([^<]*)</li>', top)
@@ -219,7 +219,7 @@ def test_without_any_run_it_says_so(root):
     (root / "results/paper/gpu_hours.csv").unlink()
     finish(root, PAPER)
     text = Page(root / "paper_tables/paper/report.html").text
-    assert "Not run yet: none of " in text and "No run exists." in text and "Nothing was spent" in text
+    assert "Not run yet: none of " in text and "No run exists." in text and "No cost is recorded" in text
 
 
 def test_the_same_files_give_the_same_bytes(root):
@@ -266,7 +266,7 @@ def test_tables_have_names_pictures_words_and_headings_an_order(page):
     assert all(after - before <= 1 for before, after in pairwise(levels))
     assert page.all("html")[0]["lang"] == "en" and page.all("main") and page.all("nav")[0]["aria-label"]
     assert all(own.get("scope") for own in page.all("th"))
-    assert "What the paper says, in our words" in text
+    assert "The paper's claims, in our words" in text
 
 
 def colours():

@@ -159,7 +159,7 @@ def test_parameters_name_every_run_that_counted_them(results: Path) -> None:
 def test_hours_are_of_one_run_and_in_all_of_every_seed(results: Path) -> None:
     table = tables(THREE, results)["gpu_hours"]
     assert [column.heads[-1] for column in table.columns[1:3]] == ["Training, one run", "Total, all seeds"]
-    assert any("Training is that of one run" in note for note in table.notes)
+    assert any("Training is the mean per run" in note for note in table.notes)
     spent = {
         method: [read_json(results / f"mini/mini-a/{method}/seed{seed}/run.json")["spans"] for seed in SEEDS]
         for method in TRAINED
@@ -285,7 +285,7 @@ def test_recall_has_a_marker_and_training_a_line_for_every_run(results: Path) ->
         recall, training = draw_chart(recall_chart(ours), layout), draw_chart(training_chart(ours), layout)
     assert [len(axes.lines) for axes in recall.axes] == [2 * (2 * 3 + 1)] * 2
     assert [len(axes.lines) for axes in training.axes] == [2 * 3, 2 * 2 * 3] * 2
-    assert "seeds 1, 2, 5: a marker each." in " ".join(recall.texts[-1].get_text().split())
+    assert "seeds 1, 2, 5: one marker per seed." in " ".join(recall.texts[-1].get_text().split())
 
 
 def test_figures_name_the_seeds_that_are_missing(results: Path) -> None:

@@ -60,14 +60,15 @@ def test_quoted_cells_look_quoted_and_do_not_rank_beside_mini_sets(results: Path
     assert (quoted.state, quoted.text, quoted.mark, quoted.comparable) == ("quoted", "94.6", "", False)
     assert cell(table, "mini-b/slq", "mini-f i2t R@1").mark == "best"
     assert cell(table, "mini-a/slq", "mini-f i2t R@1").mark == "second"
-    assert any("take no part" in note for note in table.notes)
+    assert any("so they are not ranked" in note for note in table.notes)
 
 
 def test_full_fine_tunings_count_is_said_to_be_without_the_lm_head(results: Path) -> None:
     """The paper's, beside which it is read, has it: 0.6B and 7.6B against 494M and 7.07B."""
     said = [note for note in tables(MINI, results)["table3"].notes if "LM head" in note]
     assert said == [
-        "Full FT's Param. leave out an LM head that is no embedding: no vector depends on it. The paper's count it."
+        "Param. of Full FT excludes an LM head that is not tied to the embedding, because no retrieval vector depends "
+        "on it; the paper's numbers include it."
     ]
     untuned = tables(MINI | {"methods": ["base", "slq"]}, results)["table3"]
     assert not any("LM head" in note for note in untuned.notes)

@@ -92,11 +92,11 @@ def retention_chart(results: Results) -> Chart:
         labels = (dataset.name, dataset.label, "", f"score \N{MINUS SIGN} base\n({unit})")
         panels.append(_build_panel(results, labels, ("retention", dataset.name, "score"), run_points))
     has_missing_base = any(method == BASE for one in panels for _, method, _ in (*one.missing_runs, *one.stale_runs))
-    notes = ["A backbone whose base was not run has no differences."] if has_missing_base else []
+    notes = ["A backbone without a run of base has no differences."] if has_missing_base else []
     numbers = results.numbers
     inherited = numbers[(numbers["state"] == "inherited") & (numbers["kind"] == "retention")]["method"].unique()
     names = [label for method, label in results.layout.labels.items() if method in inherited]
-    notes += [f"The 0 of {', '.join(names)} is inherited from base."] if names else []
+    notes += [f"The difference 0 of {', '.join(names)} is inherited from base, not measured."] if names else []
     return Chart("retention", tuple(panels), note=" ".join(notes))
 
 

@@ -22,20 +22,21 @@ from slq.results.paper import Paper
 
 HOURS_HEADERS = {"cuda": "GPU Hour", "cpu": "CPU Hour"}
 CONVENTION_NOTE = (
-    "Hours are device hours: seconds times devices / 3600; a device is a GPU or, without GPUs, a CPU thread. Training "
-    "counts the training spans that the run is made of, and what was cached of images for it; Total adds "
-    "initialisation, staging, evaluation on the val "
-    "split, saving, and steps that a later attempt repeated."
+    "Hours are device hours: seconds times devices / 3600, where a device is a GPU or, without GPUs, a CPU thread. "
+    "Training includes the training steps that led to the final weights, and building the image cache. Total also "
+    "includes initialisation, staging, evaluation on the val split, saving, and steps that a later attempt repeated."
 )
-PAPER_NOTE = "The paper: “GPU hours on COCO for 5 epochs using H800 GPUs”; its poster does not say what they include."
-RATIOS_NOTE = "Each ratio stays within one column of hours; hours of different devices are never divided."
+PAPER_NOTE = (
+    "The paper states “GPU hours on COCO for 5 epochs using H800 GPUs”; its poster does not state what they include."
+)
+RATIOS_NOTE = "A ratio divides hours of one column; hours on different devices are never divided by each other."
 FLOPS_NOTE = (
-    "PFLOP: the closed form on the tokens of the steps that count, without padding; what was cached of images has a "
-    "line of its own in gpu_hours.csv. With GradCache, as memory may demand, the same result takes more. MFU: "
-    "PFLOP over training hours and the device's peak. {}, released: the gradient runs through the whole "
-    "sequence; ours computes the same one without."
+    "PFLOP: in closed form from the tokens, without padding, of the steps that led to the final weights; the image "
+    "cache has a separate row in gpu_hours.csv. GradCache saves memory and computes the same result with more FLOPs. "
+    "MFU: PFLOP divided by training hours times the device's peak. {}, released: the gradient runs through the whole "
+    "sequence; our implementation computes the same gradient without this."
 )
-SEEDS_NOTE = "Training is that of one run, Total that of the runs of all seeds together; our ratios are of means."
+SEEDS_NOTE = "Training is the mean per run, Total the sum over the runs of all seeds; our ratios are ratios of means."
 
 
 def trained_hours(results: Results, *backbones: str) -> list[Any]:
@@ -71,8 +72,9 @@ def hours_note(hours: Sequence[Any]) -> tuple[str, ...]:
     if not hours:
         return ()
     names = [name for _, name in _distinct_devices(hours)]
-    mixed = " Hours of different devices are not ranked." if len(names) > 1 else ""
-    return (f"{hours_header(hours)}: training spans times devices (GPUs or CPU threads) on {'; '.join(names)}.{mixed}",)
+    mixed = " Hours on different devices are not ranked." if len(names) > 1 else ""
+    unit = "training time times the number of devices (GPUs or CPU threads)"
+    return (f"{hours_header(hours)}: {unit}, on {'; '.join(names)}.{mixed}",)
 
 
 def _distinct_devices(hours: Iterable[Any]) -> list[tuple[str, str]]:
@@ -88,7 +90,7 @@ def gpu_hours_table(results: Results, paper: Paper) -> Table:
     return Table(
         name="gpu_hours",
         number="A",
-        caption="Device hours of training, the paper's and ours.",
+        caption="Training costs in device hours, the paper's and ours.",
         stubs=("Backbone", "Method"),
         columns=_columns(layout),
         groups=groups + baseline_groups,
@@ -140,7 +142,7 @@ def _backbone_group(results: Results, paper: Paper, backbone: LayoutEntry) -> Ro
         rows.append(TableRow(f"{backbone.name}/{method}", labels[method], cells))
     if proposed in layout.methods:
         paper_hours, paper_ratio = _paper_cells(paper, backbone, proposed, cost_baseline)
-        not_run = TableCell.missing("the released algorithm is not run here: ours has the same gradient")
+        not_run = TableCell.missing("the released algorithm is not run here, as ours computes the same gradient")
         computed = (released_pflop_cell(results, backbone.name), not_run, not_run)
         cells = (paper_hours, *(not_run,) * 4, *computed, paper_ratio, not_run)
         rows.append(TableRow(f"{backbone.name}/{proposed}_released", f"{labels[proposed]}, released", cells))
@@ -212,5 +214,5 @@ def _stand_in_note(backbones: Sequence[LayoutEntry], paper: Paper) -> tuple[str,
     """
     others = [entry for entry in backbones if not entry.is_from_paper and entry.paper_name in _paper_backbones(paper)]
     stand_ins = [f"{entry.paper_name} for {entry.label}" for entry in others]
-    note = f"The paper's hours are those of {', '.join(stand_ins)}: other models and other data than ours."
+    note = f"The paper's hours were measured with other models and other data than ours: {', '.join(stand_ins)}."
     return (note,) if stand_ins else ()

@@ -23,8 +23,10 @@ from slq.results.paper import OTHER_PAPERS, Paper
 SYSTEMS_FILE = "systems.csv"
 SYSTEMS_COLUMNS = ["model", "trained_on", "test_seen", "remark", "evidence", "source"]
 NOT_STATED = "not stated"
-INTERVALS_NOTE = "Small: 95 % intervals, by bootstrap over images, each with all its captions."
-RERANKING_NOTE = "Re-ranking moves only the first k of a list: its R@1 is at most that list's R@k."
+INTERVALS_NOTE = (
+    "Small print: 95 % confidence intervals, from a cluster bootstrap over images, each with all its captions."
+)
+RERANKING_NOTE = "Re-ranking reorders only the first k items of a list, so its R@1 is at most the R@k of that list."
 OTHER_COMPARATORS_LABEL = "Other comparators"
 # Groups of baselines that also have other rows: the untouched backbones, and the re-ranked lists of other papers.
 ZERO_SHOT_GROUP = "Zero-shot"
@@ -51,8 +53,8 @@ def extended_table(results: Results, paper: Paper, facts: Facts) -> Table:
     return Table(
         name="table1_extended",
         number="1 extended",
-        caption=f"Retrieval on {columns.dataset_labels}, R@K in percent: the paper's systems, ours beside them, "
-        "read-outs without training, tuned backbones, and lists that are re-ranked.",
+        caption=f"Retrieval on {columns.dataset_labels}, R@K in percent: the paper's systems with our measurements, "
+        "untrained read-outs, tuned backbones, and re-ranked lists.",
         stubs=("Model",),
         columns=columns.table_columns(BASELINES),
         groups=mark_groups(groups),

@@ -12,11 +12,14 @@ from slq.results.load import Results
 DIRECTION_LABELS = {"t2i": "T2I", "i2t": "I2T"}
 SCORE = ("", "score")  # direction and metric of a score
 TABLE_NOTE = (
-    "T2I: text to image, I2T: image to text. Recalls: bootstrap over images, each with all its captions; scores: "
-    "Wilson's interval over questions. Two intervals that overlap do not make two methods equal: Table D compares them "
-    "on the same items."
+    "T2I: text to image; I2T: image to text. Recalls: bootstrap over images, each with all its captions. Scores: "
+    "Wilson interval over questions. Overlapping intervals do not mean that two methods are equal; Table D compares "
+    "methods on the same items."
 )
-SEEDS_NOTE = "an interval says what other images or questions would give; other seeds are Table 3's deviation."
+SEEDS_NOTE = (
+    "an interval covers the variation between samples of images or questions; the variation between seeds is the "
+    "standard deviation in Table 3."
+)
 
 
 def intervals_table(results: Results) -> Table:
@@ -33,7 +36,7 @@ def intervals_table(results: Results) -> Table:
     return Table(
         name="intervals",
         number="C",
-        caption="Recalls in percent and scores, with 95 % intervals.",
+        caption="Recalls in percent and scores, with 95 % confidence intervals.",
         stubs=("Benchmark",),
         columns=tuple(Column(method, (label,)) for method, label in results.layout.labels.items()),
         groups=build_backbone_groups(results, make_cells),

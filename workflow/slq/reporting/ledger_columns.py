@@ -18,14 +18,14 @@ from slq.results.cells import (
 from slq.results.ledger import BASELINE_STAGE
 from slq.results.load import Results, as_rows
 
-FLAGS_NOTE = "Odd in the events, whose hours are of a monotonic clock all the same (column flags of gpu_hours.csv):"
+FLAGS_NOTE = "Anomalies in the events (column flags of gpu_hours.csv); hours are always taken from a monotonic clock:"
 COMPUTED_COLUMNS: tuple[tuple[str, Formatter, float], ...] = (  # column, format, and scale to the printed unit
     ("pflop", format_significant_digits, 1),
     ("pflop_grad_cache", format_significant_digits, 1),
     ("mfu", format_one_decimal, 100),
 )
 COMPARATORS_LABEL = "Comparators"  # they use no backbone of the preset
-BASELINES_NOTE = "Baselines train nothing; their hours are in no other row of this table."
+BASELINES_NOTE = "Baselines are not trained; no other row of this table includes their hours."
 
 
 def flops_and_mfu_cells(results: Results, backbone: str, method: str) -> tuple[TableCell, ...]:
@@ -79,13 +79,13 @@ def _baseline_cells(results: Results, lines: pd.DataFrame) -> tuple[TableCell, .
         lines: the ledger's lines of these baselines; empty if there is no ledger
     """
     source, devices = ledger_source(results), sorted({*lines["device"]})
-    no_paper_hours = TableCell.missing("the paper tells no hours of it")
-    no_ratios = (TableCell.missing("nothing to divide: no training"),) * 2
-    no_flops = _missing_from_ledger(results, "no steps are counted")
+    no_paper_hours = TableCell.missing("the paper gives no hours for it")
+    no_ratios = (TableCell.missing("no ratio, because nothing is trained"),) * 2
+    no_flops = _missing_from_ledger(results, "no steps are recorded")
     if lines.empty:
         return (no_paper_hours, *(no_flops,) * 7, *no_ratios)
     if lines["total_hours"].isna().any():
-        total = TableCell.missing(f"{source}, column flags: hours of a line are not known")
+        total = TableCell.missing(f"{source}, column flags: the hours of a row are not known")
     elif len(devices) > 1:
         total = TableCell.missing(f"{MIXED_DEVICES}{source}")
     else:
@@ -118,8 +118,8 @@ def _training_lines(results: Results, backbone: str, method: str) -> pd.DataFram
 
 
 def _missing_from_ledger(
-    results: Results, detail: str = "no such line, no closed form, or no peak of the device"
+    results: Results, detail: str = "no such row, no closed form, or no known peak of the device"
 ) -> TableCell:
     """Return the missing cell for a number that the ledger lacks, or for a ledger that does not exist."""
-    problem = f"does not say: {detail}" if results.ledger_path.exists() else "does not exist"
+    problem = f"has no such number: {detail}" if results.ledger_path.exists() else "does not exist"
     return TableCell.missing(f"{ledger_source(results)} {problem}")

@@ -23,14 +23,15 @@ from slq.results.load import Results
 SIGNIFICANCE_LEVEL = 0.05  # a verdict needs a p-value below this level
 HEADERS = {"difference": "Difference", "p": "p", "verdict": "Verdict"}
 TABLE_NOTE = (
-    "Difference: {} minus the other, in points of percent, of OCRBench in hits, with its 95 % interval. Recalls: "
-    "paired bootstrap over images; scores: McNemar's exact test on the questions that only one of the two answers, "
-    f"interval by bootstrap over questions. A verdict needs p below {SIGNIFICANCE_LEVEL}. p is of each row alone: of "
-    "twenty rows without a true difference, one gets a verdict on average."
+    "Difference: {} minus the other method, in percentage points (hits for OCRBench), with its 95 % confidence "
+    "interval. Recalls: paired bootstrap over images. Scores: McNemar's exact test on the questions that only one of "
+    "the two methods answers correctly, and a bootstrap interval over questions. A verdict needs p below "
+    f"{SIGNIFICANCE_LEVEL}. p-values are not corrected for the number of rows: of twenty rows without a true "
+    "difference, one gets a verdict on average."
 )
 SEEDS_NOTE = (
-    "runs of one seed see the same data in the same order, and a test on the same images wants a run against a run. It "
-    "does not say what another seed would give."
+    "runs with the same seed see the same data in the same order, and a paired test compares one run with one run. The "
+    "result does not cover the variation between seeds."
 )
 
 
@@ -68,7 +69,7 @@ def comparisons_table(results: Results) -> Table:
     return Table(
         name="comparisons",
         number="D",
-        caption=f"{labels[proposed]} against other tuning, on the same images and questions.",
+        caption=f"{labels[proposed]} against the other tuning methods, on the same images and questions.",
         stubs=("Benchmark",),
         columns=tuple(
             Column(f"{other} {key}", (f"{labels[proposed]} against {labels[other]}", head))

@@ -11,13 +11,13 @@ from slq.results.load import Results
 from slq.results.record import Record
 
 LEAK_EXPLANATION = (
-    "Clean, leaked: queries of images that the training set does not hold, or holds, in the whole gallery."
+    "Clean, leaked: only queries of images that are not, or are, in the training set, ranked in the whole gallery."
 )
 MATCHED_BY = "by number, photo, bytes or look"
-UNTRAINED_NOTE = "Nothing is trained. Test images seen: not stated of the backbone."
+UNTRAINED_NOTE = "Nothing is trained. Test images seen: not stated for the backbone."
 DISPUTED_BOUNDS = (
-    "{dataset}: the published answers to {ids} were corrected, and count as they were fetched. "
-    "If {each} is missed, or hit"
+    "{dataset}: the published answers to {ids} were corrected; scores use the answers as fetched. "
+    "Score with {each} counted as wrong, to score with {each} counted as correct"
 )
 
 # ---- seeds -----------------------------------------------------------------------------------------------------------
@@ -37,7 +37,7 @@ def describe_runs(layout: ReportLayout, cells_are_means: bool = True) -> str:
 
 def first_seed_note(layout: ReportLayout, reason: str) -> tuple[str, ...]:
     """Write the note that only the first seed's runs are used, and why; empty without a reason or with one seed."""
-    note = f"Of several seeds the first, {layout.seeds[0]}: {reason}"
+    note = f"Only the first seed, {layout.seeds[0]}, is shown: {reason}"
     return (note,) if reason and layout.has_several_seeds else ()
 
 
@@ -50,7 +50,8 @@ def older_code_note(layout: ReportLayout) -> tuple[str, ...]:
     """Write the note about results of an older version of the code; empty unless `code` is pinned."""
     if not layout.older_code:
         return ()
-    return (f"Made by other code than the present, which is pinned: {'; '.join(layout.older_code)}.",)
+    jobs = "; ".join(layout.older_code)
+    return (f"Made by another version of the code than the present one, as the code is pinned: {jobs}.",)
 
 
 def missing_seeds_note(layout: ReportLayout, cells: Mapping[str, Sequence[TableCell]]) -> tuple[str, ...]:
@@ -87,7 +88,7 @@ def leak_note(results: Results) -> tuple[str, ...]:
     """Write the note under Table E about the leaked images that the audit found in the retrieval datasets."""
     if results.audit is None:
         audit = f"{results.layout.preset}/audit.json"
-        return (f"Whether training has seen test images is not known: {audit} does not exist.",)
+        return (f"It is not known whether the training set contains test images: {audit} does not exist.",)
     found = _leak_counts(results.audit, results.layout.retrieval_datasets, "{} images of {}")
     if not found:
         return (f"The audit found no test image, {MATCHED_BY}, in the training set.",)
@@ -98,7 +99,7 @@ def trained_on_test_note(results: Results) -> tuple[str, ...]:
     """Write the note that training used test items (allow_leak), for every table of scores; empty if it did not."""
     datasets = (*results.layout.retrieval_datasets, *results.layout.retention_datasets)
     found = ", ".join(_leak_counts(results.audit, datasets, "{:,} of {}"))
-    note = f"Trained on a dataset that holds test items: {found} (allow_leak; Table E has the others apart)."
+    note = f"The training set contains test items: {found} (allow_leak; Table E separates leaked from clean images)."
     return (note,) if found else ()
 
 
@@ -108,7 +109,8 @@ def describe_training_data(results: Results, backbone: str, method: str) -> str:
         return UNTRAINED_NOTE
     audit = results.audit
     if audit is None:
-        return f"Trained on: not known: {results.layout.preset}/audit.json does not exist. Test images seen: not known."
+        absent = f"{results.layout.preset}/audit.json does not exist"
+        return f"Trained on: not known, because {absent}. Test images seen: not known."
     seed = results.layout.compared_seed(method)
     runs = [run for run in results.records("run", "", backbone) if (run.method, run.seed) == (method, seed)]
     train_sha256 = runs[0].record.content.get("inputs", {}).get("train") if runs else None

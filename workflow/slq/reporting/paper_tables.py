@@ -40,11 +40,14 @@ from slq.results.paper import OTHER_PAPERS, OWN_GROUP, Paper
 
 DIRECTION_ABBREVIATIONS = {"t2i": "IR", "i2t": "TR"}
 TABLE3_SCORE_HEADERS = {"mmmu": "MMMU", "realworldqa": "RealWQA", "ocrbench": "OCRBench"}
-RANKING_NOTE = "Marks are given within a backbone, among at least two tuned methods."
-BASE_NOTE = " Base, the untouched one, has none."
-LM_HEAD_NOTE = "{}'s Param. leave out an LM head that is no embedding: no vector depends on it. The paper's count it."
+RANKING_NOTE = "Marks compare the tuned methods of one backbone, if it has at least two."
+BASE_NOTE = " Base, the untouched backbone, has no marks."
+LM_HEAD_NOTE = (
+    "Param. of {} excludes an LM head that is not tied to the embedding, because no retrieval vector depends on it; "
+    "the paper's numbers include it."
+)
 MakeCell = Callable[[str, str], TableCell]  # of a backbone and a method
-ONE_RUN_NOTE = "Costs are those of one run. Base has no seed: it is one run."
+ONE_RUN_NOTE = "Costs are per run. Base has no seed and only one run."
 
 
 def build_tables(results: Results, reference_folder: Path) -> list[Table]:
@@ -92,7 +95,7 @@ def table1(results: Results, paper: Paper) -> Table:
         name="table1",
         number="1",
         caption=f"Retrieval on {columns.dataset_labels}: the share of queries, in percent, whose best positive ranks "
-        "within K (R@K).",
+        "within the top K (R@K).",
         stubs=("Model",),
         columns=columns.table_columns(),
         groups=mark_groups(groups),
@@ -112,8 +115,8 @@ def table3(results: Results, paper: Paper) -> Table:
     return Table(
         name="table3",
         number="3",
-        caption="Tuning strategies: parameters trained, training cost, recall at 5 in percent (IR: text to image, TR: "
-        "image to text), and the scores of the tuned backbone.",
+        caption="Tuning strategies: trained parameters, training cost, recall at 5 in percent (IR: text to image, TR: "
+        "image to text), and scores of the tuned backbone.",
         stubs=("Backbone", "Method"),
         shared=(Column("dim", ("Dim.",)),),
         columns=(Column("parameters", ("Param.",)), Column("hours", (hours_header(hours),)), *numbers),

@@ -19,9 +19,9 @@ SCHEMA = 1  # schema version of pilot.json
 MAX_TEXT_CHARS = 24  # longest line of a text beside a panel
 MAX_TITLE_CHARS = 14  # longest line of a read-out's name above a panel
 NOTES = (
-    "Cosine of a text with an image, of an untouched backbone; bold: the highest of a text under one read-out.",
-    "Nothing is trained; a query is a zero vector behind the turn.",
-    "Shade: from the lowest to the highest cosine of a panel.",
+    "Cosine of each text with each image, from an untouched backbone; bold: the highest cosine of a text in a panel.",
+    "Nothing is trained; a query is a zero vector after the chat turn.",
+    "Shades run from the lowest to the highest cosine of a panel.",
 )
 
 

@@ -208,24 +208,26 @@ def _direction_style(part: str, colour: str) -> dict[str, Any]:
 
 
 STYLES = {
-    "recall": FigureStyle(_draw_recall_panel, columns=2, height=1.45, per_seed_text="a marker each"),
+    "recall": FigureStyle(_draw_recall_panel, columns=2, height=1.45, per_seed_text="one marker per seed"),
     "retention": FigureStyle(
         _draw_retention_panel,
         columns=1,
         height=1.0,
         per_seed_text="mean ± standard deviation",
         excluded_methods=(BASE,),
-        extra_note="The line at 0 is each backbone's own base.",
+        extra_note="The line at 0 is the base of each backbone.",
         without_panels="the preset has no retention dataset",
     ),
     # One row per dataset, with R@1 on the left and R@5 on the right.
-    "scale": FigureStyle(_draw_scale_panel, columns=2, height=1.5, per_seed_text="a marker each", show_directions=True),
+    "scale": FigureStyle(
+        _draw_scale_panel, columns=2, height=1.5, per_seed_text="one marker per seed", show_directions=True
+    ),
     # One row per backbone, with the loss on the left and the recall on the validation split on the right.
     "training": FigureStyle(
         _draw_training_panel,
         columns=2,
         height=1.25,
-        per_seed_text="a line each",
+        per_seed_text="one line per seed",
         excluded_methods=(BASE,),
         show_directions=True,
     ),

@@ -70,7 +70,7 @@ def draw_query_grid(
     run = f"{settings['method_label']} on {settings['backbone_label']}, seed {settings['seed']}"
     which = f"{run}, {settings['dataset_label']}, preset {settings['preset']}"
     add_note(
-        figure, f"{which}: captions, and the images most similar to them with their cosine; framed: the right one."
+        figure, f"{which}: captions and their most similar images with cosine similarity. Framed: the correct image."
     )
     return figure
 
@@ -79,7 +79,7 @@ def query_title(query: Record) -> str:
     """Return the text of a query; if the correct image is not among those shown, append its rank."""
     is_among_top = any(hit["image"] == query.text("image") for hit in query.value("top"))
     text = (
-        query.text("text") if is_among_top else f"{query.text('text')} [right image: rank {query.number('rank'):.0f}]"
+        query.text("text") if is_among_top else f"{query.text('text')} [correct image: rank {query.number('rank'):.0f}]"
     )
     return textwrap.fill(text, MAX_CAPTION_CHARS, max_lines=2, placeholder=" …")
 

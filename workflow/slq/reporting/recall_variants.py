@@ -17,8 +17,9 @@ from slq.results.load import Results
 METRIC = "R@5"
 LEAK_PARTS = ("clean", "leaked")
 TABLE_NOTE = (
-    "Printed: as in Tables 1 and 3, ties in the query's favour, any caption of an image a hit. Own captions: the share "
-    "of an image's captions that rank within 5, mean over images. Ties: how many ranks they decide."
+    "Printed: as in Tables 1 and 3; ties are resolved in the query's favour, and any caption of an image is a hit. Own "
+    "captions: the share of an image's captions that rank within 5, as a mean over images. Ties: the number of ranks "
+    "that depend on how ties are resolved."
 )
 
 
@@ -28,7 +29,7 @@ def recall_variants_table(results: Results) -> Table:
     return Table(
         name="counts",
         number="E",
-        caption="Recall at 5 in percent, counted in other ways.",
+        caption="Recall at 5 in percent under other counting rules.",
         stubs=("Counted",),
         columns=tuple(
             Column(f"{method} {direction}", (label, DIRECTION_LABELS[direction]))
@@ -65,7 +66,7 @@ def _dataset_rows(results: Results, backbone: LayoutEntry, dataset: LayoutEntry)
 
     def own_captions_cell(method: str, direction: str) -> TableCell:
         if direction == "t2i":
-            return TableCell.missing("a caption has one image: the same as printed")
+            return TableCell.missing("the same as printed, because a caption has only one image")
         return counted(METRIC)(method, "i2t_strict")
 
     rows = [
@@ -87,7 +88,8 @@ def _dataset_rows(results: Results, backbone: LayoutEntry, dataset: LayoutEntry)
 
 def describe_variant(counting_rule: dict[str, int | None]) -> str:
     """Describe the settings of a variant in words: captions per image, and images per fold."""
-    captions = "all captions" if counting_rule["captions"] is None else f"{counting_rule['captions']} captions an image"
+    count = counting_rule["captions"]
+    captions = "all captions" if count is None else f"{count} captions per image"
     return captions if counting_rule["fold"] is None else f"{captions}, folds of {counting_rule['fold']} images"
 
 

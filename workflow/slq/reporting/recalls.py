@@ -13,7 +13,7 @@ from slq.results.paper import Paper
 DIRECTION_HEADERS = {"i2t": "Image → Text", "t2i": "Text → Image"}
 DATASET_HEADERS = {"flickr30k": "Flickr30K (1K test set)", "coco": "COCO (5K test set)"}
 DATASET_LABELS = {"flickr30k": "Flickr30K", "coco": "COCO"}
-MARKS_NOTE = "Bold: best; underlined: second-best; values that print alike share a mark."
+MARKS_NOTE = "Bold: best; underlined: second-best; values that are equal as printed share a mark."
 
 
 class RecallColumns:
@@ -67,7 +67,7 @@ class RecallColumns:
 
     def quoted_cells(self, table: str, model: str) -> tuple[TableCell, ...]:
         """Build the cells of a published row; cells are ranked against ours only if both use the same dataset."""
-        missing = TableCell.missing(f"nothing is published of {model} in this column")
+        missing = TableCell.missing(f"no number of {model} is published for this column")
         cells = []
         for column, direction, recall in self.column_keys:
             same_dataset = column.dataset is not None and column.dataset.is_from_paper
@@ -82,8 +82,8 @@ class RecallColumns:
         if not stand_ins:
             return (MARKS_NOTE,)
         paper_labels = " and ".join(DATASET_LABELS.get(one.paper_column, one.paper_column) for one in stand_ins)
-        note = f"Quoted values are the paper's on its own {paper_labels}, not on {join_dataset_labels(stand_ins)}"
-        return (MARKS_NOTE, f"{note}: they take no part in the marks.")
+        note = f"Quoted values were measured on the paper's own {paper_labels}, not on {join_dataset_labels(stand_ins)}"
+        return (MARKS_NOTE, f"{note}, so they are not ranked.")
 
 
 def _header_with_image_count(column: DatasetColumn, images: float | None) -> str:

@@ -12,10 +12,10 @@ from slq.results.load import Results
 
 COLUMNS = (Column("n", ("Items",)), Column("chance", ("Chance",)), Column("blind", ("Base, blind",)))
 CHANCE_NOTE = (
-    "Chance: the mean over items of the best guess that sees neither picture nor question: of multiple choice any "
-    "option, of an open question the answer that most open items of its type accept."
+    "Chance: the mean over items of the best guess without image and question. For multiple choice, it is any option; "
+    "for an open question, the answer that most open items of its type accept."
 )
-BLIND_NOTE = "Base, blind: the same questions without their images."
+BLIND_NOTE = "Base, blind: base answers the same questions without their images."
 
 
 def retention_table(results: Results) -> Table:
@@ -31,7 +31,7 @@ def retention_table(results: Results) -> Table:
     return Table(
         name="retention",
         number="B",
-        caption="Right answers in percent, by retention dataset and type of question.",
+        caption="Correct answers in percent, by retention dataset and question type.",
         stubs=("Questions",),
         columns=(*COLUMNS, *(Column(method, (label,)) for method, label in layout.labels.items())),
         groups=groups,

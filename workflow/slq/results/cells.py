@@ -215,7 +215,7 @@ def parse_printed_number(text: str) -> float:
     """Parse a printed number: `4.4M` is 4,400,000.
 
     Raises:
-        ValueError: the text is no printed number
+        ValueError: the text is not a printed number
     """
     match = re.fullmatch(r"(-?[\d,]+(?:\.\d+)?)([kMB]?)", text)
     if match is None:

@@ -44,7 +44,11 @@ def write_comparison(
     if json_file is not None:
         write_json(json_file, as_json(comparison) | ({"older_code": list(older_code)} if older_code else {}))
     if text_file is not None:
-        lines = (line for job in older_code for line in _wrap_line(f"A: made by other code than the present: {job}"))
+        lines = (
+            line
+            for job in older_code
+            for line in _wrap_line(f"A: made by another version of the code than the present one: {job}")
+        )
         write_text(text_file, format_comparison(comparison) + "".join(f"{line}\n" for line in lines))
     return comparison
 
@@ -115,7 +119,7 @@ def _differing_cell_lines(comparison: Comparison) -> list[str]:
 
 
 def _provenance_lines(comparison: Comparison) -> list[str]:
-    lines = ["What else differs (A, B):"]
+    lines = ["Other differences (A, B):"]
     for difference in comparison.provenance_differences:
         lines += _wrap_line(
             f"  {f'{difference.what}: {difference.key}':{DIFFERENCE_WIDTH}}  {difference.a}  {difference.b}"

@@ -9,9 +9,9 @@ from slq.reporting.page.summary import headline
 
 TABLE_FORMATS = {"compile_pdf": "tables.pdf", "render_tables": "*.tex, *.html"}  # output files by rule
 NEXT_CALLS = (
-    'make trace CELL="…"              from a number of Table 3 back to its evidence',
-    "slq compare results/A results/B  two sets of results, cell by cell",
-    "README.md                        the paper's own run, and a method or backbone of your own",
+    'make trace CELL="…"              trace a number of Table 3 back to its evidence',
+    "slq compare results/A results/B  compare two sets of results cell by cell",
+    "README.md                        run the paper's experiments, or add your own method or backbone",
 )
 
 

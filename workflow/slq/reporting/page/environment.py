@@ -49,7 +49,7 @@ def _provenance(record: Record) -> dict[str, str]:
     device = record.value("device") and f"{record.number('device', 'count'):.0f} x {record.text('device', 'name')}"
     commit = "not in git"
     if record.value("provenance", "git") is not None:
-        dirty_suffix = " with changes" if record.value("provenance", "git", "dirty") else ""
+        dirty_suffix = " with uncommitted changes" if record.value("provenance", "git", "dirty") else ""
         commit = record.text("provenance", "git", "commit")[:10] + dirty_suffix
     return {"device": device or "", "commit": commit, "source": record.source}
 

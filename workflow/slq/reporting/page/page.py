@@ -26,20 +26,20 @@ TABLE_SECTION = re.compile(r'<section class="table">.*?</section>', re.DOTALL)
 TABLE_TITLES = {
     "table1": "Table 1: retrieval",
     "table3": "Table 3: tuning strategies",
-    "retention": "Table B: answers by type of question",
-    "intervals": "Table C: 95 % intervals",
-    "comparisons": "Table D: {proposed} against other tuning",
-    "counts": "Table E: the same ranks, counted in other ways",
-    "table1_extended": "Table 1 extended: every system, read-outs without training, and re-ranked lists",
+    "retention": "Table B: answers by question type",
+    "intervals": "Table C: 95 % confidence intervals",
+    "comparisons": "Table D: {proposed} against the other tuning methods",
+    "counts": "Table E: the same ranks under other counting rules",
+    "table1_extended": "Table 1 extended: all systems, untrained read-outs, and re-ranked lists",
 }
 OPEN_TABLES = ("table1", "table3")
 HOURS_TABLE = "gpu_hours"
 FIGURE_TITLES = {
-    "recall": "Recall of images by their captions against device hours of training",
-    "retention": "Scores of the tuned backbones, less those of the untouched one",
-    "scale": "Recall of queries that ask for knowledge, against the size of the backbone",
-    "training": "Loss, and recalls on the val split, over training",
-    "queries": "Six captions and the images found for each, the right one framed",
+    "recall": "Text-to-image recall against training costs in device hours",
+    "retention": "Scores of the tuned backbones minus those of the untouched backbone",
+    "scale": "Recall for queries that need knowledge, against the size of the backbone",
+    "training": "Loss and recall on the val split during training",
+    "queries": "Six captions and the images retrieved for each, with the correct image framed",
 }
 
 

@@ -22,8 +22,8 @@ def headline(claims: Json) -> str:
         return f"Not run yet: none of {total} claims is tested."
     verdicts_text = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS[:3])
     if claims["synthetic"]:
-        return f"On synthetic data, which says nothing about the paper: of {tested} tested claims {verdicts_text}."
-    return f"Of {tested} tested claims {verdicts_text}; {counts['not tested']} not tested."
+        return f"{tested} claims tested on synthetic data, which says nothing about the paper: {verdicts_text}."
+    return f"{tested} claims tested: {verdicts_text}; {counts['not tested']} not tested."
 
 
 def count_claims(claims: Json) -> dict[str, int]:
