@@ -129,7 +129,7 @@ def test_an_instruction_may_hold_control_tokens_but_those_of_images(tiny_backbon
     mark = tiny_backbone.family.placeholder
     for instructions in (PLAIN | {"text": f"{mark} {{text}}"}, PLAIN | {"image": f"{{image}} {mark}"}):
         encoder = MllmEncoder(tiny_backbone, instructions)
-        with pytest.raises(SlqError, match=re.escape(f"a prompt or template holds a token of images, as '{mark}' is")):
+        with pytest.raises(SlqError, match=re.escape(f"contains an image token (for this backbone, e.g. '{mark}')")):
             encoder.encode_texts([SHORT])
             encoder.encode_images([RED])
 

@@ -215,7 +215,7 @@ def test_a_query_with_a_word_that_has_no_embedding_is_one_message(lab, pictures,
     capsys.readouterr()
     assert main(["search", str(export), str(pictures), "--text", "a zebra", *lab.config]) == 1
     told = capsys.readouterr().err
-    assert f"the token 'zebra' is number {rows} of a tokenizer with {rows + 1} tokens, and the model's" in told
+    assert f"the token 'zebra' has id {rows} in a tokenizer with {rows + 1} tokens, but the model's" in told
     assert f"has {rows} rows" in told and "the text begins 'a zebra'" in told and told.count("\n") == 1
 
 

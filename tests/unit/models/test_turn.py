@@ -188,7 +188,9 @@ def test_a_prompt_of_ours_may_hold_control_tokens(tokenizer, tokenized):
 
 @pytest.mark.parametrize("parts", [(Prompt("an <image>"),), (IMAGE, Prompt("an <image>"))])
 def test_an_images_token_in_a_prompt_is_an_error(tokenized, parts):
-    with pytest.raises(UnusableTurnError, match=r"a prompt or template holds a token of images, as '<image>' is one"):
+    with pytest.raises(
+        UnusableTurnError, match=r"a prompt or template contains an image token \(for this backbone, e.g. '<image>'\)"
+    ):
         tokenized(*parts)
 
 
@@ -197,14 +199,16 @@ def test_a_token_of_images_that_is_no_placeholder_is_an_error_too(family, tokeni
     family.expand_placeholder = lambda count: "<img>" + "<s>" * count
     tokenize = TextTokenizer(tokenizer).tokenize_turn
     assert tokenize(family, (IMAGE, "a <s> ring"), 10**6).count(family.config.image_token_id) == IMAGE.num_tokens
-    with pytest.raises(UnusableTurnError, match="a token of images"):
+    with pytest.raises(UnusableTurnError, match="contains an image token"):
         tokenize(family, (IMAGE, Prompt("an <s>")), 10**6)
 
 
 def test_a_token_without_an_embedding_is_named_with_the_sizes(tokenizer, tokenized):
     number = tokenizer.convert_tokens_to_ids("well known")
-    words = rf"the token 'well known' is number {number} of a tokenizer with {len(tokenizer)} tokens, and the model's "
-    with pytest.raises(UnusableTurnError, match=rf"{words}embedding has {number} rows.* begins 'a well known ring'"):
+    words = rf"the token 'well known' has id {number} in a tokenizer with {len(tokenizer)} tokens, but the model's "
+    with pytest.raises(
+        UnusableTurnError, match=rf"{words}embedding matrix has only {number} rows.* begins 'a well known ring'"
+    ):
         tokenized("a well known ring", rows=number)
     assert tokenized("a ring", rows=number) and tokenized("a well known ring", rows=number + 1)
 

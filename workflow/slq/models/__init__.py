@@ -1,1 +1,1 @@
-"""The retriever: a backbone, the prefix that it encodes, and the read-out from hidden states to an embedding."""
+"""Retrieval models: multimodal backbones, prompt prefixes, read-outs from hidden states, and dual encoders."""

@@ -1,4 +1,4 @@
-"""Dual encoders: two towers that map images and texts into one space, pretrained for retrieval, such as CLIP."""
+"""Dual encoders such as CLIP: an image tower and a text tower, pre-trained to embed into one shared space."""
 
 import importlib
 from abc import ABC, abstractmethod
@@ -23,15 +23,15 @@ ENCODER_FOLDER = Path(__file__).parent / "dual_encoders"
 
 
 class DualEncoder(ABC):
-    """A model of two towers with its tokenizer and image processor, in eval mode; computes in the dtype of its weights.
+    """Image and text towers with their tokenizer and image processor, in eval mode and in the dtype of their weights.
 
-    An adapter in `slq/models/dual_encoders/` defines what differs between models: the class, how a text is truncated,
-    and where the embeddings of both towers are found.
+    An adapter in `slq/models/dual_encoders/` defines the differences between models: the transformers class, how texts
+    are truncated, and which outputs of the two towers are the embeddings.
 
     Attributes:
-        model_class: the class in transformers.
-        max_text_tokens: maximum length of a text in tokens, with those that open and close it; a longer text is
-            truncated, and still closed.
+        model_class: the model's class in transformers.
+        max_text_tokens: maximum length of a text in tokens, including the first and last special token. A longer text
+            is truncated and keeps its last special token.
     """
 
     model_class: Any
@@ -45,13 +45,11 @@ class DualEncoder(ABC):
 
     @staticmethod
     def load(folder: Path, device: str = "cpu") -> "DualEncoder":
-        """Load a snapshot's folder in float32.
-
-        The network is never accessed, and code that came with the weights is never run.
+        """Load a dual encoder in float32 from a snapshot folder, offline and without running shipped code.
 
         Raises:
-            SlqError: the folder holds no weights, or weights that do not fit its configuration, or there is no adapter
-                for its model type.
+            SlqError: the weights are missing or do not match the configuration, or no adapter exists for the snapshot's
+                `model_type`.
         """
         require_weights(folder)
         encoder_class = find_encoder_class(read_json(folder / "config.json").get("model_type"), folder)
@@ -62,32 +60,32 @@ class DualEncoder(ABC):
     @property
     @abstractmethod
     def max_text_tokens(self) -> int:
-        """Maximum length of a text in tokens in the original model."""
+        """Maximum length of a text in tokens, as in the original model's evaluation."""
 
     @abstractmethod
     def image_features(self, pixel_values: Tensor) -> Tensor:
-        """Compute embeddings (n, d) of processed images (n, 3, height, width), not yet of unit length."""
+        """Compute embeddings (n, d), not yet normalised, of processed images (n, 3, height, width)."""
 
     @abstractmethod
     def text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Compute embeddings (n, d) of texts (n, L) padded on the right, not yet of unit length."""
+        """Compute embeddings (n, d), not yet normalised, of right-padded texts (n, L)."""
 
     def preprocess_text(self, text: str) -> str:
-        """Return a text as the original model's evaluation passes it to the tokenizer: unchanged by default."""
+        """Preprocess a text as the original model's evaluation does before tokenisation; unchanged by default."""
         return text
 
     def preprocess_images(self, images: Sequence[Image.Image]) -> Tensor:
-        """Process RGB images to a tensor (n, 3, height, width) on the model's device."""
+        """Preprocess RGB images into a tensor (n, 3, height, width) on the model's device."""
         pixel_values: Tensor = self.image_processor(images=list(images), return_tensors="pt")["pixel_values"]
         return pixel_values.to(self.model.device)
 
     def tokenize_texts(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Tokenize texts, truncated at `max_text_tokens`, to `input_ids` and `attention_mask` (n, L) on the device.
+        """Tokenise texts, truncated to `max_text_tokens`, into `input_ids` and `attention_mask` (n, L) on the device.
 
-        Rows are padded on the right, as positions count from a row's first token.
+        Rows are padded on the right, because the text tower numbers positions from the first token of a row.
 
         Raises:
-            TextError: a token has no embedding.
+            TextError: a token id exceeds the embedding matrix.
         """
         prepared = [self.text_tokenizer.protect(self.preprocess_text(text)) for text in texts]
         rows = self.text_tokenizer.encode(prepared, max_length=self.max_text_tokens)
@@ -106,26 +104,26 @@ class DualEncoder(ABC):
 
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
-        """Encode images to unit vectors (n, d) in float32."""
+        """Encode images as unit vectors (n, d) in float32."""
         return normalize(self.image_features(self.preprocess_images(images)), dim=-1)
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Encode texts to unit vectors (n, d) in float32."""
+        """Encode texts as unit vectors (n, d) in float32."""
         return normalize(self.text_features(**self.tokenize_texts(texts)), dim=-1)
 
 
 def find_encoder_class(model_type: str | None, requested_by: object) -> type[DualEncoder]:
     """Return the adapter class in `slq/models/dual_encoders/<model_type>.py`.
 
-    Raises:
-        SlqError: there is none; the message names `requested_by` and the model types that have one.
+    Args:
+        requested_by: the snapshot folder or config key, for the error message.
     """
     known = sorted(path.stem for path in ENCODER_FOLDER.glob("[!_]*.py"))
     if model_type not in known:
         raise SlqError(
-            f"{requested_by}: its model_type is {model_type!r}, for which there is no dual encoder in "
-            f"slq/models/dual_encoders; there are {', '.join(known)} (docs/backbones.md says how to add one)"
+            f"{requested_by}: its model_type is {model_type!r}, for which slq/models/dual_encoders has no adapter; "
+            f"expected one of {', '.join(known)} (docs/backbones.md explains how to add one)"
         )
     module = importlib.import_module(f"slq.models.dual_encoders.{model_type}")
     encoder_class: type[DualEncoder] = find_class(module, DualEncoder, "a dual encoder", "docs/backbones.md")

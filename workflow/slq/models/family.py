@@ -1,4 +1,4 @@
-"""The interface of a backbone family: what an adapter defines for its models; everything else is shared."""
+"""Interface of a backbone family: the model-specific code that an adapter defines; all other code is shared."""
 
 import math
 from abc import ABC, abstractmethod
@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-FEATURES = "features"  # key of an image's features from the vision tower, which take the place of its pixels
+FEATURES = "features"  # key of an image's vision-tower features, which replace its pixels
 
 
 @dataclass(frozen=True)
 class ProcessedImage:
-    """One processed image: the tensors that the family's forward takes, and how many image tokens it occupies.
+    """One preprocessed image: the input tensors of the family's forward pass, and the number of its image tokens.
 
-    Instead of pixels it may hold FEATURES (image tokens, vectors, d), as returned by `Family.encode_vision`.
+    `tensors` may contain FEATURES (image tokens, vectors, d), as returned by `Family.encode_vision`, instead of pixels.
     """
 
     tensors: dict[str, Tensor]
@@ -25,9 +25,9 @@ class ProcessedImage:
 
 
 class Family(ABC):
-    """Adapter of a backbone family: image processing, image-token expansion, position ids."""
+    """Adapter of a backbone family: image preprocessing, expansion of image tokens, position ids."""
 
-    placeholder: str  # what the chat template writes for an image
+    placeholder: str  # the text that the chat template writes for an image
 
     def __init__(self, config: Any, image_processor: Any) -> None:
         """Create an adapter for a model's configuration and its image processor."""
@@ -36,15 +36,16 @@ class Family(ABC):
 
     @abstractmethod
     def process(self, image: Image.Image) -> ProcessedImage:
-        """Process one RGB image to tensors, each of which is concatenated along its first axis in a batch.
+        """Preprocess one RGB image into tensors; a batch concatenates each tensor along its first axis.
 
-        A family may take limits as further arguments with defaults: `retention_images` in config.yaml sets them.
+        A family may define limits (pixels, tiles) as further arguments with defaults; `retention_images` in config.yaml
+        sets them.
         """
 
     def process_question_images(self, images: Sequence[Image.Image], **limits: int) -> list[ProcessedImage]:
-        """Process the images of one question.
+        """Preprocess the images of one question.
 
-        A family may take limits that the images share; it passes the other limits on to `process`.
+        A family may define limits that apply to all images together; all other limits are arguments of `process`.
         """
         process: Any = self.process
         return [process(image, **limits) for image in images]
@@ -55,26 +56,31 @@ class Family(ABC):
 
     @abstractmethod
     def compute_position_ids(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
-        """Compute position ids of a left-padded batch, (B, L) or (axes, B, L), as the family's full forward does."""
+        """Compute the position ids of a left-padded batch that the family's full forward pass uses.
+
+        Returns:
+            (B, L) for one-dimensional rotary positions (RoPE, Su et al. 2021), or (axes, B, L) for multimodal ones
+            (M-RoPE, Wang et al. 2024).
+        """
 
     def extra_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:
-        """Return further inputs about the tokens that the family's forward and generation need; none by default."""
+        """Return further per-token inputs that the family's forward pass and generation need; none by default."""
         return {}
 
     @property
     def max_positions(self) -> float:
-        """Number of positions of the language model; infinite where its configuration gives none."""
+        """Number of positions of the language model; infinite if its configuration has no limit."""
         return getattr(self.config.get_text_config(), "max_position_embeddings", None) or math.inf
 
     def describe_overflow(
         self, inputs: Mapping[str, Tensor], tokenizer: Any, num_following: int | Tensor = 0
     ) -> str | None:
-        """Describe the longest row of a batch if it needs more positions than the model has, else return None.
+        """Describe the row of a batch that exceeds the model's positions most; return None if every row fits.
 
         Args:
             inputs: input_ids, attention_mask and position_ids of a left-padded batch.
             tokenizer: decodes the beginning of the row for the description.
-            num_following: number of tokens that will follow: one number for all rows, or one for each (B,).
+            num_following: number of tokens that will follow: one number for all rows, or one per row (B,).
         """
         rows = len(inputs["input_ids"])
         needed_positions = inputs["position_ids"].amax(-1).view(-1, rows).amax(0) + 1 + num_following
@@ -89,32 +95,32 @@ class Family(ABC):
         )
 
     def encode_vision(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Encode a batch's images with the vision tower to features (image tokens, vectors, d).
+        """Encode a batch's images with the vision tower into features (image tokens, vectors, d).
 
-        The first vector of each image token is the projected one; DeepStack's vectors, if there are any, follow it.
+        The first vector of each image token is the projector's output. The vectors of DeepStack (Meng et al. 2024)
+        follow, in families that have them.
         """
         raise self._not_implemented("encode_vision")
 
     def as_encoder_outputs(self, features: Tensor) -> Any:
-        """Convert the features of `encode_vision` to what the forward takes as `mm_encoder_outputs["image"]`."""
+        """Convert features from `encode_vision` to the forward pass's argument `mm_encoder_outputs["image"]`."""
         raise self._not_implemented("as_encoder_outputs")
 
     def random_image(self, num_pixels: int, generator: torch.Generator) -> ProcessedImage:
         """Create an image of about `num_pixels` random pixels.
 
-        No image processor is used, so that a model without a snapshot can be run.
+        No image processor is needed, so the speed benchmark can run a model without its snapshot.
         """
         raise self._not_implemented("random_image")
 
     def _not_implemented(self, member: str) -> NotImplementedError:
-        """Build the error of an optional method that a family lacks.
+        """Build the error for an optional method that a family does not define.
 
-        A family need not support the caching of image features (`training.image_cache: features`) or the benchmark of
-        speed.
+        A family need not support caching of image features (`training.image_cache: features`) or the speed benchmark.
         """
         return NotImplementedError(f"slq/models/families: {type(self).__name__} has no {member}(): docs/backbones.md")
 
     @staticmethod
     def text_position_ids(attention_mask: Tensor) -> Tensor:
-        """Compute position ids (B, L) that count a row's own tokens; padding gets 0 and is never attended to."""
+        """Compute position ids (B, L) that count each row's tokens from 0; padding gets 0 and is never attended to."""
         return (attention_mask.cumsum(-1) - 1).clamp(min=0)

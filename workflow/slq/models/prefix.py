@@ -1,4 +1,7 @@
-"""The prefix: prompt and content tokens, left-padded in a batch, run through the backbone or read from a cache."""
+"""Prefixes: tokenised messages in left-padded batches, prefilled by the backbone or loaded from a KV cache.
+
+A prefix is the user turn of a prompt with its text or image. SLQ appends its latent queries to the prefix.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +20,7 @@ from slq.models.turn import BREAK, ContentPart, Prompt, UnusableTurnError
 
 @dataclass(frozen=True)
 class TokenizedMessage:
-    """One message as token ids, with the images whose image tokens are among them."""
+    """One message: its token ids, and the images whose image tokens are among the ids."""
 
     ids: list[int]
     images: tuple[ProcessedImage, ...]
@@ -29,31 +32,31 @@ class TokenizedMessage:
 
     @property
     def image_token_counts(self) -> list[int]:
-        """Number of image tokens of each image."""
+        """Numbers of image tokens, one per image."""
         return [image.num_tokens for image in self.images]
 
     @property
     def cache_level(self) -> str:
-        """Level at which its images are cached: `features`, or `image` if nothing of them is."""
+        """What is cached of its images: `features`, or `image` if nothing is cached."""
         return "features" if any(FEATURES in image.tensors for image in self.images) else "image"
 
 
 @dataclass(frozen=True)
 class CachedPrefix:
-    """The prefix of a message that was run earlier.
+    """The cached keys and values of one message's prefix, without padding.
 
     Attributes:
-        key_values: keys and values, (tokens, layers, 2, heads, head_dim); zeros where a sliding window has dropped a
-            token.
-        position_ids: position ids, (tokens, axes).
+        key_values: keys and values (tokens, layers, 2, heads, head_dim); zeros for tokens that a sliding window has
+            dropped.
+        position_ids: position ids (tokens, axes).
         num_image_tokens: number of image tokens among the tokens.
-        cache_level: always `kv`: the whole prefix is cached.
+        cache_level: always `kv`, because the whole prefix is cached.
     """
 
     key_values: Tensor
     position_ids: Tensor
     num_image_tokens: int
-    cache_level = "kv"  # the whole prefix is cached
+    cache_level = "kv"
 
     @property
     def length(self) -> int:
@@ -62,7 +65,7 @@ class CachedPrefix:
 
     @property
     def image_token_counts(self) -> list[int]:
-        """Number of image tokens of its one image."""
+        """Number of image tokens of its only image, as a list."""
         return [self.num_image_tokens]
 
 
@@ -71,11 +74,11 @@ TokenCounts = dict[str, int]
 
 
 def count_tokens(messages: Iterable[Message]) -> TokenCounts:
-    """Count the tokens of messages, without padding; FLOPs are computed from these counts (cost/flops.py).
+    """Count the tokens of messages without padding; `slq.cost.flops` computes FLOPs from the counts.
 
     Returns:
-        num_messages; the sums of tokens and squared_tokens over messages, and of image_tokens and squared_image_tokens
-        over their images.
+        `num_messages`; `tokens` and `squared_tokens`, summed over messages; `image_tokens` and `squared_image_tokens`,
+        summed over images. The squares give the cost of attention.
     """
     counts = dict.fromkeys(("num_messages", "tokens", "squared_tokens", "image_tokens", "squared_image_tokens"), 0)
     for message in messages:
@@ -88,22 +91,22 @@ def count_tokens(messages: Iterable[Message]) -> TokenCounts:
 
 
 def message_parts(content: ContentPart, instruction: str) -> tuple[ContentPart, ...]:
-    """Return the parts of a user turn: content, then the instruction if there is one (`prompt` in config.yaml)."""
+    """Return the parts of a user turn: the content, then the instruction (`prompt` in config.yaml) unless empty."""
     return (content, Prompt(instruction)) if instruction else (content,)
 
 
 def render_chat_template(backbone: Backbone, parts: tuple[ContentPart, ...], template: str | None = None) -> str:
-    """Render a user turn for a reader, each image as a single placeholder (`TextTokenizer.render_turn`)."""
+    """Render a user turn as readable text, with one placeholder per image."""
     return backbone.text_tokenizer.render_turn(backbone.family, parts, template).replace(BREAK, "")
 
 
 def tokenize_message(
     backbone: Backbone, parts: tuple[ContentPart, ...], template: str | None = None
 ) -> TokenizedMessage:
-    """Tokenize a user turn of texts and images (`TextTokenizer.tokenize_turn`).
+    """Tokenise a user turn of texts and images (`TextTokenizer.tokenize_turn`).
 
     Raises:
-        TextError: a prompt holds what stands for an image, or a token has no embedding.
+        TextError: a prompt contains an image token, or a token id exceeds the embedding matrix.
     """
     try:
         ids = backbone.text_tokenizer.tokenize_turn(backbone.family, parts, backbone.num_embeddings, template)
@@ -113,16 +116,16 @@ def tokenize_message(
 
 
 def collate(backbone: Backbone, batch: Sequence[TokenizedMessage], num_following: int | Tensor = 0) -> dict[str, Any]:
-    """Build left-padded inputs of the inner model: ids, mask and positions (B, L), and the images' tensors or features.
+    """Collate messages into left-padded inputs of the inner model: ids, mask and positions (B, L), image tensors.
 
-    Positions are given explicitly because the default rule for the positions after a padded prefix differs between
+    Position ids are passed explicitly, because the default positions of tokens after a padded prefix differ between
     models and contents, and wrong positions raise no error.
 
     Args:
-        num_following: number of tokens that will follow: one number for all rows, or one for each (B,).
+        num_following: number of tokens that will follow: one number for all rows, or one per row (B,).
 
     Raises:
-        SlqError: a message needs more positions than the backbone has.
+        SlqError: a message, with the tokens that follow it, needs more positions than the backbone has.
     """
     max_length = max(len(item.ids) for item in batch)
     pad_token_id = backbone.tokenizer.pad_token_id
@@ -147,13 +150,10 @@ def collate(backbone: Backbone, batch: Sequence[TokenizedMessage], num_following
 
 
 def require_texts_fit(backbone: Backbone, texts: Iterable[str], instruction: str, num_following: int) -> None:
-    """Check that every text fits the positions that the backbone has, before anything is embedded.
+    """Check that every text, with the instruction and `num_following` tokens, fits the backbone's positions.
 
-    A token is at least one byte long, so a text with fewer bytes than there are positions left is not tokenized, unless
-    the tokenizer has words that the embedding lacks.
-
-    Raises:
-        SlqError: a text, with the instruction and `num_following` tokens, does not fit, or has such a word.
+    Since a token is at least one byte long, a text with no more bytes than free positions is not tokenised. If the
+    tokenizer's vocabulary exceeds the embedding matrix, every text is tokenised and its token ids are checked too.
     """
     has_all_words = backbone.text_tokenizer.highest_text_id < backbone.num_embeddings
     max_text_tokens = (
@@ -167,20 +167,20 @@ def require_texts_fit(backbone: Backbone, texts: Iterable[str], instruction: str
 
 
 def continue_positions(position_ids: Tensor, num_tokens: int) -> Tensor:
-    """Compute positions of `num_tokens` tokens after a prefix.
+    """Compute the position ids of `num_tokens` text tokens after a prefix.
 
     Returns:
-        positions (B, num_tokens) or (axes, B, num_tokens), the same along every axis.
+        position ids (B, num_tokens) for RoPE, or (axes, B, num_tokens) for M-RoPE, equal along all axes.
     """
     last = position_ids.amax(-1)
-    if last.dim() == 2:  # rotary axes differ within an image; the tokens after it continue from the largest position
+    if last.dim() == 2:  # M-RoPE's axes differ within an image; text after it continues from the largest position
         last = last.amax(0, keepdim=True).expand_as(last)
     return last[..., None] + 1 + torch.arange(num_tokens, device=position_ids.device)
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """Left-padded prefixes that were run through a backbone: their KV cache, attention mask and position ids."""
+    """Prefilled, left-padded prefixes of a batch: KV cache, attention mask (B, L) and position ids."""
 
     kv_cache: Any
     attention_mask: Tensor
@@ -189,27 +189,26 @@ class Prefix:
 
 @torch.no_grad()
 def prefill(backbone: Backbone, inputs: dict[str, Any]) -> Prefix:
-    """Run a batch of prefixes through the backbone.
+    """Prefill: run a batch of prefixes through the backbone and keep its KV cache.
 
-    No gradient is needed: nothing in a prefix depends on the queries.
+    No gradient is needed, because attention is causal and a prefix does not depend on the queries after it.
     """
     kv_cache = backbone.inner(**inputs, use_cache=True).past_key_values
     return Prefix(kv_cache, inputs["attention_mask"], inputs["position_ids"])
 
 
 def collate_cached_prefixes(backbone: Backbone, batch: Sequence[CachedPrefix], num_following: int = 0) -> Prefix:
-    """Build a left-padded Prefix from cached prefixes, each of which is without padding.
+    """Collate cached prefixes, stored without padding, into one left-padded Prefix.
 
-    Raises:
-        SlqError: with `num_following` more tokens, a prefix needs more positions than the backbone has.
+    Args:
+        num_following: number of tokens that will follow each prefix, for the check of the backbone's positions.
     """
     if (
         needed_positions := max(int(one.position_ids.max()) for one in batch) + 1 + num_following
     ) > backbone.family.max_positions:
         raise SlqError(
-            f"a cached image, and {num_following} tokens behind it, need {needed_positions} positions, and the "
-            f"language model has {backbone.family.max_positions} (max_position_embeddings): take smaller images, or "
-            "fewer queries"
+            f"a cached image with {num_following} tokens after it needs {needed_positions} positions, but the language "
+            f"model has {backbone.family.max_positions} (max_position_embeddings): use smaller images or fewer queries"
         )
     lengths = [len(one.key_values) for one in batch]
     max_length, axes = max(lengths), batch[0].position_ids.shape[1]
@@ -229,20 +228,23 @@ def collate_cached_prefixes(backbone: Backbone, batch: Sequence[CachedPrefix], n
 
 
 def split_prefix(prefix: Prefix, image_token_counts: Sequence[int]) -> list[CachedPrefix]:
-    """Split a batch into the prefix of each message, without padding, on the CPU.
+    """Split a batch into one cached prefix per message, without padding, on the CPU.
 
     This is the inverse of `collate_cached_prefixes`.
 
+    Args:
+        image_token_counts: number of image tokens of each message (B,).
+
     Raises:
-        SlqError: the keys and values of the layers differ in shape, or a layer has more state than keys and values.
+        SlqError: the layers' keys and values differ in shape, or a layer has state besides keys and values.
     """
     require_restorable_cache(prefix.kv_cache)
     layers = [_pad_key_values(layer, prefix.attention_mask.shape[1]) for layer in prefix.kv_cache.layers]
     if len(shapes := {layer.shape for layer in layers}) > 1:
         found = " and ".join(str(tuple(shape[2:])) for shape in sorted(shapes))
         raise SlqError(
-            f"training.image_cache is kv, which keeps layers of one shape; this backbone has keys and values of "
-            f"{found} (heads, tokens, head_dim); use none, features or batch"
+            f"training.image_cache is kv, which needs keys and values of the same shape in all layers; this backbone "
+            f"has {found} (heads, tokens, head_dim); use none, features or batch"
         )
     key_values = torch.stack(layers).permute(2, 4, 0, 1, 3, 5)  # rows, tokens, layers, 2, heads, head_dim
     position_ids = prefix.position_ids[None] if prefix.position_ids.dim() == 2 else prefix.position_ids
@@ -255,9 +257,9 @@ def split_prefix(prefix: Prefix, image_token_counts: Sequence[int]) -> list[Cach
 
 
 def _pad_key_values(layer: Any, length: int) -> Tensor:
-    """Stack a layer's keys and values, (2, rows, heads, length, head_dim).
+    """Stack a layer's keys and values (2, B, heads, length, head_dim).
 
-    The front is zero where a sliding window has dropped tokens.
+    Tokens that a sliding window has dropped from the front are zeros.
     """
     key_values = torch.stack([layer.keys, layer.values])
     num_dropped = length - key_values.shape[-2]

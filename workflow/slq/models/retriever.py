@@ -1,4 +1,4 @@
-"""Retrievers, from a batch of messages to unit vectors: the read-outs of the paper and of the compared methods."""
+"""Retrievers: models that embed messages as unit vectors, with the read-outs of SLQ and of the compared methods."""
 
 import math
 from abc import ABC, abstractmethod
@@ -27,8 +27,9 @@ class Retriever(nn.Module, ABC):
     """A model that embeds messages.
 
     Attributes:
-        num_query_tokens: trained positions behind a message.
-        reuses_kv_cache: whether it goes on from a prefix's KV cache, which a layer that runs again would write twice.
+        num_query_tokens: number N of latent queries after a message.
+        reuses_kv_cache: whether the forward pass with gradient continues from the KV cache of a prefix. This excludes
+            gradient checkpointing, in which a layer would run again and update the cache twice.
     """
 
     backbone: Backbone
@@ -38,32 +39,32 @@ class Retriever(nn.Module, ABC):
     def embed(self, batch: Sequence[Message]) -> Tensor:
         """Embed messages as unit vectors (B, d): `encode_prefix`, then `embed_from_prefix`.
 
-        The dtype is float32, or float64 for a float64 backbone.
+        The embeddings are float32, or float64 for a float64 backbone.
         """
         return self.embed_from_prefix(self.encode_prefix(batch))
 
     @abstractmethod
     def encode_prefix(self, batch: Sequence[Message]) -> Any:
-        """Compute the part of a batch that depends on nothing trained and can be used more than once."""
+        """Compute the part of a batch that does not depend on trained weights, so that it can be reused."""
 
     @abstractmethod
     def embed_from_prefix(self, prefix: Any) -> Tensor:
-        """Compute unit vectors (B, d) from the result of `encode_prefix`."""
+        """Compute embeddings, unit vectors (B, d), from the result of `encode_prefix`."""
 
     @abstractmethod
     def named_trainable_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        """Return the parameters that receive gradients, each with the name that it has in an adapter."""
+        """Return the trainable parameters with their names in an adapter file."""
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters that receive gradients."""
+        """Return the trainable parameters."""
         return [parameter for _, parameter in self.named_trainable_parameters()]
 
 
 class LatentQueryRetriever(Retriever):
-    """Shared latent queries after the prefix (SLQ): z = normalize(mean of the last N hidden states of LM([x; Q])).
+    """SLQ: shared latent queries after the prefix, z = normalize(mean of the last N hidden states of LM([x; Q])).
 
-    The queries come last and attention is causal, so the prefix runs once without gradient, and only N positions run
-    with gradient, in a second call of the unmodified forward on the KV cache of the prefix.
+    The queries Q (N, d) come last and attention is causal. The prefix x is therefore prefilled without gradient. A
+    second call of the unmodified forward pass, on the prefix's KV cache, runs only the N queries with gradient.
     """
 
     reuses_kv_cache = True
@@ -72,7 +73,7 @@ class LatentQueryRetriever(Retriever):
         """Freeze the backbone and create the trainable queries.
 
         Args:
-            queries: initial values (N, d), stored in float32 at least, whatever the backbone's dtype.
+            queries: initial queries (N, d). They are stored in at least float32, whatever the backbone's dtype.
 
         Raises:
             SlqError: a layer of the backbone's KV cache cannot be restored after the prefix was used.
@@ -85,18 +86,14 @@ class LatentQueryRetriever(Retriever):
         self.num_query_tokens = len(queries)
 
     def encode_prefix(self, batch: Sequence[Message]) -> Prefix:
-        """Run the prefixes of messages, or collate them if they come from a feature cache as KV caches.
-
-        Raises:
-            SlqError: a message and the queries need more positions than the backbone has.
-        """
+        """Prefill the prefixes of messages, or collate them if they are already cached (`image_cache: kv`)."""
         cached = [one for one in batch if isinstance(one, CachedPrefix)]
         if len(cached) == len(batch):
             return collate_cached_prefixes(self.backbone, cached, self.num_query_tokens)
         return prefill(self.backbone, collate(self.backbone, require_tokenized(batch), self.num_query_tokens))
 
     def embed_from_prefix(self, prefix: Prefix) -> Tensor:
-        """Run the queries after a prefix and return unit vectors (B, d)."""
+        """Run the queries after a prefix; return the mean of their last hidden states as unit vectors (B, d)."""
         rows, num_query_tokens = len(prefix.attention_mask), self.num_query_tokens
         with borrow_kv_cache(prefix.kv_cache) as kv_cache:
             output = self.backbone.inner(
@@ -117,53 +114,57 @@ class LatentQueryRetriever(Retriever):
 
 
 class LastTokenRetriever(Retriever):
-    """The last token's hidden state (`pooling: last_token`): the poster's own baseline."""
+    """Last-token pooling (`pooling: last_token`): the last hidden state of the prompt's last token, L2-normalised."""
 
     num_query_tokens = 0
     reuses_kv_cache = False
 
     def __init__(self, backbone: Backbone) -> None:
-        """Create a retriever that reads a backbone out at its last token."""
+        """Create a retriever that embeds with the last token of a backbone."""
         super().__init__()
         self.backbone = backbone
 
     def encode_prefix(self, batch: Sequence[Message]) -> list[TokenizedMessage]:
-        """Return the messages unchanged: the trained weights take part from the first token on."""
+        """Return the messages unchanged, because trained weights affect every token and nothing can be reused."""
         return require_tokenized(batch)
 
     def embed_from_prefix(self, prefix: list[TokenizedMessage]) -> Tensor:
-        """Run whole messages and return unit vectors (B, d) of their last tokens."""
+        """Run complete messages and return their last tokens' hidden states as unit vectors (B, d)."""
         inputs = collate(self.backbone, prefix)
         with self.backbone.autocast():
             states = self.backbone.inner(**inputs, use_cache=False).last_hidden_state
         return normalize(states[:, -1].to(at_least_float32(states.dtype)), dim=-1)
 
     def named_trainable_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        """Return the backbone's parameters that require gradients."""
+        """Return the backbone's parameters that require gradients, by name."""
         return [(name, weight) for name, weight in self.backbone.model.named_parameters() if weight.requires_grad]
 
 
 def require_tokenized(batch: Sequence[Message]) -> list[TokenizedMessage]:
-    """Return a batch whose messages are all tokenized.
+    """Return the batch, after checking that it contains token ids only.
 
     Raises:
-        TypeError: the batch holds cached prefixes, which is an error of the caller.
+        TypeError: the batch contains cached prefixes, which is a bug of the caller.
     """
     tokenized = [one for one in batch if isinstance(one, TokenizedMessage)]
     if len(tokenized) != len(batch):
-        raise TypeError("a batch is tokens or cached prefixes, not both; only learned queries read cached ones")
+        raise TypeError(
+            "a batch contains tokenised messages or cached prefixes, not both; only latent queries can use cached ones"
+        )
     return tokenized
 
 
 def at_least_float32(dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype in which parameters are learned and the loss is computed: float32 at least."""
+    """Return the dtype of trained parameters and of the loss: `dtype`, but at least float32."""
     return torch.promote_types(dtype, torch.float32)
 
 
 def initial_queries(num_query_tokens: int, hidden_size: int, init: str, generator: torch.Generator) -> Tensor:
-    """Initialize queries (num_query_tokens, hidden_size): `normal`, with deviation 1/sqrt(hidden_size), or `zeros`.
+    """Initialise queries (num_query_tokens, hidden_size).
 
-    The released code has both.
+    Args:
+        init: `normal`, with mean 0 and standard deviation 1/sqrt(hidden_size), or `zeros`. SLQ's released code has
+            both.
     """
     if init == "zeros":
         return torch.zeros(num_query_tokens, hidden_size)

@@ -1,7 +1,8 @@
-"""Token ids of texts and user turns, in which templates and prompts alone have control tokens, and a user's text none.
+"""Tokenisation of texts and user turns that keeps control tokens out of user text.
 
-A tokenizer finds the names of its control tokens, such as an image's, wherever they stand. In a caption, a query or a
-question such a name means its letters: the model would want an image for it, or take it for the end of the turn.
+A tokenizer recognises the names of its control tokens, such as `<image>`, anywhere in a text. In a caption, query or
+question such a name is ordinary text: as a control token, the model would expect an image or end the turn. Control
+tokens are therefore recognised only in chat templates and in the prompts of the configuration.
 """
 
 import json
@@ -15,57 +16,57 @@ from tokenizers import Tokenizer
 
 from slq.models.family import Family, ProcessedImage
 
-# Of the tokens added to a vocabulary and not called special, those written like <think> control; others are words.
+# Added tokens that are not marked as special are control tokens if they are written like <think>, else words.
 BRACKETED = re.compile(r"<\S+>|\[\S+\]")
-# Half a character, which no text has that can be tokenized: marks a user's characters while a template is rendered.
+# A lone surrogate, which no text that can be tokenised contains. It marks user characters while a template is rendered.
 BREAK = "\udc00"
-PRIVATE_USE = range(0xF0000, 0xFFFFE)  # code points without a meaning, which normalisation leaves alone
+PRIVATE_USE = range(0xF0000, 0xFFFFE)  # private-use code points, which normalisation leaves unchanged
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text of the configuration, whose control tokens are recognised, with a user's `content` in place of `slot`."""
+    """A prompt of the configuration, whose control tokens are recognised; user text `content` replaces `slot` in it."""
 
     text: str
     slot: str = ""
     content: str = ""
 
 
-ContentPart = str | Prompt | ProcessedImage  # a str is a user's text
+ContentPart = str | Prompt | ProcessedImage  # a str is user text
 
 
 class UnusableTurnError(ValueError):
-    """A turn or text that the model cannot take; `text` is the longest text of a user in it."""
+    """Error about a turn or text that cannot be tokenised for the model; `text` is the longest user text in it."""
 
     def __init__(self, message: str, text: str = "") -> None:
-        """Create an error whose message ends with the beginning of the text."""
+        """Create an error whose message quotes the beginning of the text."""
         super().__init__(f"{message}; the text begins {text[:60]!r}" if text else message)
         self.text = text
 
 
 class TextTokenizer:
-    """A fast tokenizer to which the name of a control token in a user's text is text.
+    """A wrapper of a fast tokenizer that treats names of control tokens in user text as ordinary text.
 
-    The ids of all other texts are the tokenizer's own.
+    All other texts get exactly the token ids of the wrapped tokenizer.
     """
 
     def __init__(self, tokenizer: Any) -> None:
-        """Wrap a tokenizer of transformers."""
+        """Wrap a fast tokenizer of transformers."""
         self.tokenizer = tokenizer
         self._renamed: dict[str, Tokenizer] = {}
 
     def protect(self, text: str) -> str:
-        """Return a user's text as `encode` takes it: unchanged unless it holds the name of a control token."""
+        """Mark user text for `encode` if it contains the name of a control token, else return it unchanged."""
         return _break(text) if self._holds_control_token(text) else text
 
     def encode(
         self, texts: Sequence[str], add_special_tokens: bool = True, max_length: int | None = None
     ) -> list[list[int]]:
-        """Tokenize texts, in which control tokens are recognised except where a user's text is protected.
+        """Tokenise texts; control tokens are recognised except in text that `protect` has marked.
 
         Args:
-            add_special_tokens: whether the tokenizer adds its usual first and last tokens.
-            max_length: number of tokens that longer texts are truncated to.
+            add_special_tokens: whether the tokenizer adds its usual first and last special tokens.
+            max_length: maximum number of tokens; longer texts are truncated.
         """
         options: dict[str, Any] = {"add_special_tokens": add_special_tokens, "max_length": max_length}
         plain = [text.replace(BREAK, "") for text in texts]
@@ -74,12 +75,10 @@ class TextTokenizer:
         return [self._encode_protected(text, **options) if BREAK in text else row for text, row in pairs]
 
     def render_turn(self, family: Family, parts: Sequence[ContentPart], template: str | None = None) -> str:
-        """Render a user turn up to where the answer would begin, with user's texts protected.
-
-        Each image is rendered as a single placeholder.
+        """Render a user turn up to the start of the answer, with user text protected and one placeholder per image.
 
         Args:
-            template: a text to use instead of the chat template, in which {turn} is replaced by the concatenated parts.
+            template: text used instead of the chat template; the concatenated parts replace `{turn}` in it.
         """
         write = _break if self._holds_control_token("".join(_user_texts(parts))) else str
         content = []
@@ -98,13 +97,13 @@ class TextTokenizer:
     def tokenize_turn(
         self, family: Family, parts: Sequence[ContentPart], num_embeddings: int, template: str | None = None
     ) -> list[int]:
-        """Tokenize a rendered user turn, with each placeholder expanded to the tokens of its image.
+        """Tokenise a user turn, with each placeholder expanded to the image tokens of its image.
 
-        A chat template contains all special tokens itself. With another `template` the tokenizer adds its usual special
-        tokens, such as a first token, as the processors of the models that come with such a template do.
+        A chat template writes all special tokens itself. With another `template`, the tokenizer adds its usual special
+        tokens, such as a first token, as the processors of models with such templates do.
 
         Raises:
-            UnusableTurnError: a prompt holds what stands for an image, or a token has no embedding.
+            UnusableTurnError: a prompt contains an image token, or a token id exceeds the embedding matrix.
         """
         counts = [part.num_tokens for part in parts if isinstance(part, ProcessedImage)]
         first, *others = self.render_turn(family, parts, template).split(family.placeholder)
@@ -114,46 +113,46 @@ class TextTokenizer:
             (ids,) = self.encode([text], add_special_tokens=template is not None)
         if len(others) != len(counts) or ids.count(family.config.image_token_id) != sum(counts):
             raise UnusableTurnError(
-                f"a prompt or template holds a token of images, as '{family.placeholder}' is one to this backbone, "
-                f"besides those of the message's {len(counts)} images: take it out (config.yaml)"
+                f"a prompt or template contains an image token (for this backbone, e.g. '{family.placeholder}') "
+                f"besides the tokens of the message's {len(counts)} images: remove it from config.yaml"
             )
         self.require_embedded(ids, num_embeddings, max(_user_texts(parts), key=len, default=""))
         return ids
 
     def require_embedded(self, ids: Sequence[int], num_embeddings: int, text: str) -> None:
-        """Check that every token of a text has a row in the embedding.
+        """Check that every token id of a text has a row in the embedding matrix.
 
         Raises:
-            UnusableTurnError: one has none.
+            UnusableTurnError: a token id is `num_embeddings` or higher.
         """
         if (highest := max(ids, default=0)) >= num_embeddings:
             raise UnusableTurnError(
-                f"the token {self.tokenizer.convert_ids_to_tokens(highest)!r} is number {highest} of a tokenizer with "
-                f"{len(self.tokenizer)} tokens, and the model's embedding has {num_embeddings} rows, from 0: use the "
-                "tokenizer that belongs to the weights, or take the token out of the text or prompt",
+                f"the token {self.tokenizer.convert_ids_to_tokens(highest)!r} has id {highest} in a tokenizer with "
+                f"{len(self.tokenizer)} tokens, but the model's embedding matrix has only {num_embeddings} rows (ids "
+                "from 0): use the tokenizer that belongs to the weights, or remove the token from the text or prompt",
                 text,
             )
 
     @cached_property
     def highest_text_id(self) -> int:
-        """Largest id that a user's text can get."""
+        """Largest token id that user text can produce."""
         vocabulary = self.tokenizer.get_vocab().items()
         return max((number for token, number in vocabulary if token not in self._control_tokens), default=0)
 
     @cached_property
     def _control_tokens(self) -> dict[str, bool]:
-        """Names of the control tokens, longest first, each with whether it is looked for in normalised text."""
+        """Names of the control tokens, longest first; the value tells whether a name is matched in normalised text."""
         added = self.tokenizer.added_tokens_decoder.values()
         control = [token for token in added if token.special or BRACKETED.fullmatch(token.content)]
         return {token.content: token.normalized for token in sorted(control, key=lambda one: -len(one.content))}
 
     @cached_property
     def _control_pattern(self) -> re.Pattern[str]:
-        """Pattern of the control tokens' names."""
+        """Regular expression that matches the names of the control tokens."""
         return re.compile("|".join(map(re.escape, self._control_tokens)) or "(?!)")
 
     def _holds_control_token(self, text: str) -> bool:
-        """Return whether a text holds the name of a control token, as written or once the tokenizer normalises it."""
+        """Return whether a text contains the name of a control token, as written or after normalisation."""
         if self._control_pattern.search(text):
             return True
         normalizer = self.tokenizer.backend_tokenizer.normalizer
@@ -161,7 +160,10 @@ class TextTokenizer:
         return any(normalizer.normalize_str(name) in normalizer.normalize_str(text) for name in names)
 
     def _encode_protected(self, text: str, add_special_tokens: bool, max_length: int | None) -> list[int]:
-        """Tokenize a text whose own control tokens get other names first, so that none is found in a user's text."""
+        """Tokenise a text with protected parts, with a copy of the tokenizer whose control tokens are renamed.
+
+        The control tokens outside protected parts get the new names too; in user text, the old names are ordinary text.
+        """
         mark = next(char for char in map(chr, PRIVATE_USE) if char not in text)
         names = {token: f"{mark}{number}{mark}" for number, token in enumerate(self._control_tokens)}
         if mark not in self._renamed:
@@ -174,20 +176,21 @@ class TextTokenizer:
 
 
 def _user_texts(parts: Sequence[ContentPart]) -> list[str]:
-    """Return the texts of a user in the parts of a turn."""
+    """Return the user texts among the parts of a turn."""
     contents = [part.content if isinstance(part, Prompt) else part for part in parts]
     return [content for content in contents if isinstance(content, str)]
 
 
 def _break(text: str) -> str:
-    """Mark every character but blanks, which templates may strip from the ends, so that no name is found."""
+    """Put BREAK around every character so that no control token matches; not around spaces, which templates strip."""
     return re.sub(r"\S", rf"{BREAK}\g<0>{BREAK}", text)
 
 
 def _rename_tokens(tokenizer: Tokenizer, names: dict[str, str]) -> Tokenizer:
-    """Copy a tokenizer in which some tokens have other names, so that text with their old names is ordinary text.
+    """Copy a tokenizer with some tokens renamed, so that their old names are tokenised as ordinary text.
 
-    A model's vocabulary may hold them too, and merges that make them of ordinary pieces.
+    The tokens may also occur in the model's vocabulary, and in BPE merges that form them from ordinary pieces. The
+    former are renamed, the latter removed.
     """
     state = json.loads(tokenizer.to_str())
     state["padding"] = None

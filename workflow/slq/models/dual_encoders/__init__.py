@@ -1,4 +1,4 @@
-"""One adapter per class of dual encoder; the snapshot's `model_type` names the module.
+"""Adapters of dual encoders, one module per class of model, named after the snapshot's `model_type`.
 
-docs/backbones.md says how to add one.
+docs/backbones.md explains how to add one.
 """

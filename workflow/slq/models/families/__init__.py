@@ -1,4 +1,7 @@
-"""One adapter per backbone family; `family` in config.yaml names the module. docs/backbones.md says how to add one."""
+"""Adapters of backbone families, one module each, named by `family` in config.yaml.
+
+docs/backbones.md explains how to add one.
+"""
 
 import importlib
 from typing import Any
@@ -13,7 +16,7 @@ def load_family(name: str, config: Any, image_processor: Any) -> Family:
 
 
 def find_family_class(name: str) -> type[Family]:
-    """Return the one subclass of Family that the module of a family defines."""
+    """Return the only subclass of Family that a family's module defines."""
     module = importlib.import_module(f"slq.models.families.{name}")
     family_class: type[Family] = find_class(module, Family, "a family", "docs/backbones.md")
     return family_class

@@ -1,4 +1,8 @@
-"""Qwen3-VL (`Qwen3VLForConditionalGeneration`): dynamic resolution, rotary positions in three axes."""
+"""Qwen3-VL (`Qwen3VLForConditionalGeneration`): dynamic resolution, multimodal RoPE, DeepStack features.
+
+Multimodal RoPE (M-RoPE, Wang et al. 2024, Qwen2-VL) gives each token rotary positions on three axes: time, height and
+width. DeepStack (Meng et al. 2024) adds features from intermediate vision layers to the first language-model layers.
+"""
 
 from collections.abc import Mapping
 from math import isqrt
@@ -13,18 +17,17 @@ from slq.models.family import Family, ProcessedImage
 
 
 class Qwen3VL(Family):
-    """Images keep their aspect ratio; the chat template itself writes the vision markers around the placeholder."""
+    """Qwen3-VL: images keep their aspect ratio; the chat template itself writes vision markers around placeholders."""
 
     placeholder = "<|image_pad|>"
 
     def process(
         self, image: Image.Image, min_pixels: int | None = None, max_pixels: int | None = None
     ) -> ProcessedImage:
-        """Process one RGB image, resized so that its number of pixels is within limits.
+        """Preprocess one RGB image, resized so that its number of pixels is within limits.
 
         Args:
-            min_pixels, max_pixels: minimum and maximum number of pixels; without one the image processor's own limit
-                holds.
+            min_pixels, max_pixels: minimum and maximum number of pixels; by default, the image processor's own limits.
         """
         default_size = self.image_processor.size
         size = {
@@ -38,15 +41,15 @@ class Qwen3VL(Family):
         return ProcessedImage(tensors, num_tokens=int(grid.prod()) // merge_size**2)
 
     def expand_placeholder(self, num_tokens: int) -> str:
-        """Return the text of an image: its image tokens."""
+        """Return the text that stands for an image: `num_tokens` image tokens."""
         return self.placeholder * num_tokens
 
     def extra_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:
-        """Return `mm_token_type_ids`, 1 for each image token and 0 for every other token."""
+        """Return `mm_token_type_ids` (B, L): 1 for image tokens, 0 for all other tokens."""
         return {"mm_token_type_ids": (input_ids == self.config.image_token_id).int()}
 
     def compute_position_ids(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
-        """Compute position ids of a left-padded batch, one row per rotary axis, with the model's own function."""
+        """Compute M-RoPE position ids (axes, B, L) of a left-padded batch, with the model's own function."""
         position_ids, _ = model.get_rope_index(
             inputs["input_ids"],
             inputs["mm_token_type_ids"],
@@ -56,7 +59,7 @@ class Qwen3VL(Family):
         return position_ids
 
     def encode_vision(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Encode a batch's images to features (image tokens, 1 + DeepStack layers, d)."""
+        """Encode a batch's images into features (image tokens, 1 + DeepStack layers, d)."""
         features = model.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"], return_dict=True)
         return torch.stack(
             [torch.cat(list(images)) for images in (features.pooler_output, *features.deepstack_features)], 1
@@ -65,15 +68,15 @@ class Qwen3VL(Family):
     def as_encoder_outputs(self, features: Tensor) -> Any:
         """Convert features to the vision tower's output.
 
-        The forward concatenates the features of consecutive images in each field; here each field holds one tensor for
-        all.
+        In each field, the forward pass concatenates a sequence with one tensor per image; here each sequence has one
+        element, a tensor for all images.
         """
         first, *deeper = ((vectors,) for vectors in features.unbind(1))
-        output_class: Any = BaseModelOutputWithDeepstackFeatures  # whose annotations say tensors
+        output_class: Any = BaseModelOutputWithDeepstackFeatures  # its annotations allow single tensors only
         return output_class(pooler_output=first, deepstack_features=deeper)
 
     def random_image(self, num_pixels: int, generator: torch.Generator) -> ProcessedImage:
-        """Create an image of random pixels with the aspect ratio 4:3 (width to height), as most photographs have."""
+        """Create an image of about `num_pixels` random pixels, 4:3 (width to height) like most photographs."""
         vision = self.config.vision_config
         patch_size, merge_size = vision.patch_size, vision.spatial_merge_size
         unit = isqrt(num_pixels // 12) // (patch_size * merge_size) * merge_size  # patches of a quarter of the width
