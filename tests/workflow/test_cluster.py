@@ -117,7 +117,7 @@ def test_a_training_longer_than_its_allocation_asks_for_the_next_by_itself(slurm
             for number in range(1, again + 1)]  # fmt: skip
     assert [line["step"] for line in lines if line["event"] == "resumed"] == last
     (log,) = (folder / "logs/slurm/rule_train").glob(f"*/{job}.log")
-    assert log.read_text().count(f"slq: job {job} is requeued, to go on") == again
+    assert log.read_text().count(f"slq: job {job} is requeued and will resume from its checkpoint") == again
     assert learned(folder) == learned_at_home(learner("home", MINUTES_ON_END))
 
 

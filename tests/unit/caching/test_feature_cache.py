@@ -178,7 +178,7 @@ def test_a_store_that_does_not_fit_stops_before_anything_is_written(slice_, tmp_
 def test_a_run_that_is_to_read_a_store_must_be_told_where(slice_):
     with pytest.raises(
         SlqError,
-        match=r"training\.image_cache is kv: the rule `cache_features` .* names its manifest",
+        match=r"training\.image_cache is kv, .*the rule `cache_features` .* path of its manifest",
     ):
         slice_.train("slq", "nowhere", {"image_cache": "kv"})
 

@@ -155,7 +155,7 @@ def test_a_question_and_its_options_may_spell_control_tokens(tiny_backbone, tmp_
 def test_a_question_with_a_word_that_has_no_embedding_names_its_item(tiny_backbone, tmp_path):
     tiny_backbone.tokenizer.add_tokens(["zebra"])
     split = Split("s", [asked("1", "which side ?"), asked("2", "is it a zebra ?")], tmp_path, "")
-    with pytest.raises(SlqError, match=r"^s: item '2': the token 'zebra' is number (\d+) of a .* has \1 rows"):
+    with pytest.raises(SlqError, match=r"^s: item '2': the token 'zebra' has id (\d+) in a .* has only \1 rows"):
         answer(tiny_backbone, split, GenerationParams(8, 2))
 
 

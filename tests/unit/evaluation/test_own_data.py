@@ -119,7 +119,7 @@ def test_a_caption_with_a_word_that_has_no_embedding_names_its_item(split, evalu
     monkeypatch.setattr("slq.evaluation.retrieval.Backbone", SimpleNamespace(load=load))
     first, second, *_ = lines_of(split)
     assert evaluate([first, second | {"captions": ["a ring", "a zebra"]}]) == 1
-    words = rf"slq: error: mine: item '{second['image']}': the token 'zebra' is number (\d+) of .* has \1 rows"
+    words = rf"slq: error: mine: item '{second['image']}': the token 'zebra' has id (\d+) in .* has only \1 rows"
     assert re.match(words, message := capsys.readouterr().err) and message.count("\n") == 1
 
 

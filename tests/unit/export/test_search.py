@@ -216,7 +216,7 @@ def test_a_query_with_a_word_that_has_no_embedding_is_one_message(lab, pictures,
     assert main(["search", str(export), str(pictures), "--text", "a zebra", *lab.config]) == 1
     told = capsys.readouterr().err
     assert f"the token 'zebra' has id {rows} in a tokenizer with {rows + 1} tokens, but the model's" in told
-    assert f"has {rows} rows" in told and "the text begins 'a zebra'" in told and told.count("\n") == 1
+    assert f"has only {rows} rows" in told and "the text begins 'a zebra'" in told and told.count("\n") == 1
 
 
 def test_the_sheet_stands_alone_and_escapes(lab, pictures, capsys):

@@ -139,7 +139,7 @@ def test_a_caption_with_a_word_that_has_no_embedding_names_its_item(clip, images
     encoder.tokenizer.add_tokens(["zebra"])
     encoder.encode_images = lambda _: pytest.fail("images were embedded first")
     items = [{"id": name, "image": "0.png", "captions": [f"a {name}"]} for name in ("ring", "zebra")]
-    with pytest.raises(SlqError, match=r"^s: item 'zebra': the token 'zebra' is number (\d+) of a .* has \1 rows"):
+    with pytest.raises(SlqError, match=r"^s: item 'zebra': the token 'zebra' has id (\d+) in a .* has only \1 rows"):
         embed_split_with_encoder(encoder, Split("s", items, tmp_path, ""), 2)
 
 
@@ -158,7 +158,7 @@ def test_weights_that_do_not_fit_are_refused(blip, tmp_path):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     config = read_json(tmp_path / "config.json")
     write_json(tmp_path / "config.json", config | {"image_text_hidden_size": 8})
-    with pytest.raises(SlqError, match=r"mismatched keys when loading the weights"):
+    with pytest.raises(SlqError, match=r"mismatched keys while loading the weights"):
         DualEncoder.load(tmp_path)
 
 

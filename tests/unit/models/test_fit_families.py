@@ -132,8 +132,8 @@ def test_the_methods_that_fit_it_train_its_language_model(tmp_path, name):
     lacks = {
         "tiny-glm4v": {"lora": r"Glm4vFor\w+ has no gate_proj in model\.model\.language_model\.layers, .*; lora does"},
         "tiny-smolvlm": {
-            "lora": r"SmolVLMFor\w+ has no q_proj in model.* lora does not fit it \(docs/backbones\.md\)",
-            "full_ft": r"SmolVLMFor\w+ has no model\.model\.language_model, which full_ft trains; full_ft does not fit",
+            "lora": r"SmolVLMFor\w+ has no q_proj in model.* lora does not support this model \(docs/backbones\.md\)",
+            "full_ft": r"SmolVLMFor\w+ has no model\.model\.language_model, which full_ft trains; .* not support",
         },
     }
     for method, hyperparameters in (("lora", LORA), ("full_ft", {})):
@@ -156,7 +156,7 @@ def test_layers_of_unequal_shapes_are_not_stored(tmp_path):
     prefix = prefill(backbone, collate(backbone, [tokenize_message(backbone, messages(backbone, "one text")[0])]))
     layer = prefix.kv_cache.layers[1]
     layer.keys, layer.values = layer.keys[..., :8], layer.values[..., :8]
-    with pytest.raises(SlqError, match=r"training\.image_cache is kv, .* of \(2, 8, 8\) and \(2, 8, 16\) .*use none"):
+    with pytest.raises(SlqError, match=r"training\.image_cache is kv, .* has \(2, 8, 8\) and \(2, 8, 16\) .*use none"):
         split_prefix(prefix, [0])
 
 
@@ -182,7 +182,9 @@ def test_a_model_without_an_inner_one_is_refused_when_it_is_loaded(tmp_path):
         text_config={"model_type": "opt", "vocab_size": 20, "word_embed_proj_dim": 16, "ffn_dim": 16, **small},
     )
     AutoModelForImageTextToText.from_config(config).save_pretrained(tmp_path)
-    with pytest.raises(SlqError, match=r"Blip2ForConditionalGeneration has no model\.model without LM head"):
+    with pytest.raises(
+        SlqError, match=r"Blip2ForConditionalGeneration has no `model\.model`, the model without its LM head"
+    ):
         Backbone.load(tmp_path, "internvl")
 
 
@@ -211,7 +213,7 @@ def test_what_is_longer_than_the_positions_is_refused_wherever_it_is_embedded(ti
             slq.embed([fits])
         (kept,) = split_prefix(prefill(tiny_backbone, collate(tiny_backbone, [fits])), [0])
         assert collate_cached_prefixes(tiny_backbone, [kept]).attention_mask.all()
-        with pytest.raises(SlqError, match=rf"a cached image, and 4 tokens behind it, need {limit + 4} positions"):
+        with pytest.raises(SlqError, match=rf"a cached image with 4 tokens after it needs {limit + 4} positions"):
             slq.embed([kept])
     turns = asked(tiny_backbone)
     turns[0][1] = type(turns[0][1])([*turns[0][1].ids[:-1], *[turns[0][1].ids[-2]] * limit, turns[0][1].ids[-1]],

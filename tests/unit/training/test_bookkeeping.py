@@ -96,13 +96,13 @@ def test_a_run_of_another_preset_is_taken_and_not_trained(slice_, capsys, monkey
         return published(folder), json.loads((folder / "run.json").read_text())
 
     (first, record), (other, taken) = publish("mini"), publish("mine")
-    assert "is finished" in capsys.readouterr().err
+    assert "is already finished" in capsys.readouterr().err
     assert other == first and (record["preset"], taken["preset"]) == ("mini", "mine")
     assert taken == record | {"preset": "mine", "settings": record["settings"] | {"preset": "mine"}}
     shutil.rmtree(slice_.root / "shared-mini")  # and it stays when the first is gone
     assert publish("mine")[0] == first
     publish("longer", epochs=2)
-    assert "is finished" in capsys.readouterr().err and len(list(work.iterdir())) == 2
+    assert "is already finished" in capsys.readouterr().err and len(list(work.iterdir())) == 2
 
 
 def test_a_run_goes_on_though_the_events_of_its_first_attempt_are_no_text(slice_, monkeypatch):

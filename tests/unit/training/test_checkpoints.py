@@ -76,7 +76,7 @@ def test_stopped_after_every_step_it_learns_the_same(learn, tmp_path, method, dr
             break
         except TrainingInterrupted as error:
             stops += 1
-            assert f"stopped after {stops} of {STEPS} steps: asked; the same command goes on" in str(error)
+            assert f"stopped after {stops} of {STEPS} steps: asked; run the same command to resume" in str(error)
             assert len(list((tmp_path / "kept").iterdir())) <= module.MAX_CHECKPOINTS
     assert stops == STEPS
     assert equal(found, learn(method, dropout=dropout))
@@ -112,7 +112,7 @@ def lose(newest):
 def swap(newest):
     content = json.loads((newest / "checkpoint.json").read_text())
     (newest / "checkpoint.json").write_text(json.dumps(content | {"key": "another run"}))
-    return "step-00000005: of another configuration (another run)"
+    return "step-00000005: belongs to a run with another configuration (another run"
 
 
 @pytest.mark.parametrize("spoil", [truncate, tear, lose, swap])
@@ -120,7 +120,7 @@ def test_a_checkpoint_that_is_none_of_this_run_is_named_and_the_one_before_used(
     named = spoil(kept / "step-00000005")
     assert equal(learn(folder=kept), learn())
     said = capsys.readouterr().err
-    assert said.startswith("slq: checkpoint passed over, the one before is used: ") and said.count("\n") == 1
+    assert said.startswith("slq: checkpoint skipped, the previous one is used: ") and said.count("\n") == 1
     assert str(kept) in said and named in said
 
 
@@ -129,7 +129,7 @@ def test_without_any_whole_checkpoint_it_begins_anew(learn, kept, capsys):
         shutil.rmtree(folder)
         folder.mkdir()
     assert equal(learn(folder=kept), learn())
-    assert capsys.readouterr().err.count("passed over") == 2
+    assert capsys.readouterr().err.count("checkpoint skipped") == 2
 
 
 def test_a_full_disk_stops_and_leaves_what_was_there(learn, kept, monkeypatch):
@@ -166,7 +166,7 @@ def test_the_key_is_of_what_is_learned_and_not_of_how():
 
 def test_a_second_trainer_stops_and_says_who_is_there(tmp_path):
     with run_lock(tmp_path / "run"):
-        expected = rf"process {os.getpid()} on \S+ trains this run; wait for it, or end it"
+        expected = rf"process {os.getpid()} on \S+ is already training this run; wait for it to finish, or end it"
         with pytest.raises(SlqError, match=expected), run_lock(tmp_path / "run", timeout=0.05):
             pytest.fail("two owners")
     with run_lock(tmp_path / "run", timeout=0.05):
@@ -214,7 +214,7 @@ def test_a_finished_run_whose_declared_outputs_are_gone_is_not_trained_again(sli
     slice_.train("slq", "gone")
     assert {name: (folder / name).read_bytes() for name in left} == left
     (kept,) = (slice_.root / "work/gone").glob("*/finished.json")
-    assert f"this run is finished ({kept}), and is not trained again" in capsys.readouterr().err
+    assert f"this run is already finished ({kept}) and is not trained again" in capsys.readouterr().err
 
 
 def test_a_finished_run_whose_tensors_are_not_its_own_is_trained_again(slice_, finished):
@@ -300,7 +300,7 @@ def test_where_time_is_up_the_main_process_requeues_its_job(requests, capsys, re
     assert requests() == ""
     interrupt(reason)
     assert requests() == "requeue 7\n"
-    assert capsys.readouterr().err == "slq: job 7 is requeued, to go on\n"
+    assert capsys.readouterr().err == "slq: job 7 is requeued and will resume from its checkpoint\n"
 
 
 def test_a_job_that_is_being_ended_is_not_requeued_nor_is_what_is_no_job(requests, monkeypatch):
@@ -368,7 +368,7 @@ def test_before_its_allocation_ends_it_stops_with_a_status_of_its_own_and_goes_o
     assert {path.name for path in work.glob("*/*")} == {"events.jsonl", "finished.json", "owner"}
 
 
-TOO_SHORT = "training.time_limit_margin_minutes, 2, stay free at its end: that leaves no time for a step"
+TOO_SHORT = "training.time_limit_margin_minutes, 2, are reserved at its end, so there is no time for a step"
 
 
 def test_an_allocation_no_longer_than_stop_minutes_trains_nothing_and_is_not_requeued(
@@ -377,7 +377,10 @@ def test_an_allocation_no_longer_than_stop_minutes_trains_nothing_and_is_not_req
     """It took one step in each of as many allocations. A run that is finished is published in any."""
     assert allocated("too short", 2, each=1) == 1
     said = capsys.readouterr().err
-    assert f"slq: error: the allocation has 2 minutes, and {TOO_SHORT}" in said and "resources.train.hours" in said
+    assert (
+        f"slq: error: the allocation has 2 minutes left, of which {TOO_SHORT}" in said
+        and "resources.train.hours" in said
+    )
     assert requests() == "" and not list((slice_.root / "work/too short").glob("*/events.jsonl"))
     assert allocated("too short", 60, each=1) == 0
     (slice_.root / "too short/run.json").unlink()
@@ -390,7 +393,7 @@ def test_an_allocation_whose_time_is_up_at_its_first_step_is_not_requeued_for_ev
     assert allocated("one step", 3, each=90) == 1
     said = capsys.readouterr().err
     assert "slq: error: stopped after 1 of 15 steps: the allocation ends in 2 minutes" in said
-    assert f"the allocation has 3 minutes, and {TOO_SHORT}" in said and requests() == ""
+    assert f"the allocation has 3 minutes left, of which {TOO_SHORT}" in said and requests() == ""
     assert allocated("one step", 60, each=1) == 0
     events = [json.loads(line) for line in (slice_.root / "one step/events.jsonl").read_text().splitlines()]
     assert [line["step"] for line in events if line["event"] == "resumed"] == [1]

@@ -147,7 +147,10 @@ def test_a_run_of_two_processes_with_half_the_model_each_is_saved_whole(slice_, 
 def test_fewer_gpus_than_processes_are_told():
     require_devices(2, 0)
     require_devices(2, 2)
-    with pytest.raises(SlqError, match=r"wants 4 GPUs, and this machine shows 1; change the run's resources\.gpus"):
+    with pytest.raises(
+        SlqError,
+        match=r"needs 4 GPUs, but the number of GPUs visible here is 1; change the run's resources\.gpus",
+    ):
         require_devices(4, 1)
 
 
@@ -155,7 +158,8 @@ def test_processes_that_do_not_divide_a_batch_stop(monkeypatch):
     processes = DistributedContext()
     monkeypatch.setattr(type(processes), "world_size", 3)
     with pytest.raises(
-        SlqError, match=r"training\.batch_size is 64, which 3 processes do not divide; change resources"
+        SlqError,
+        match=r"training\.batch_size is 64, which is not divisible by the 3 processes of this run; change resources",
     ):
         processes.local_batch_slice(64)
     assert os.environ.get("WORLD_SIZE") is None

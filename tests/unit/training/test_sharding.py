@@ -89,7 +89,7 @@ def test_its_gradient_is_near_that_of_single_precision(begun, method):
 
 
 def test_attention_that_is_not_installed_is_named(begun):
-    with pytest.raises(SlqError, match=r"training\.attention is flash_attention_2, which does not work here"):
+    with pytest.raises(SlqError, match=r"training\.attention is flash_attention_2, which is not available here"):
         begun("lora", change=lambda retriever: set_attention_implementation(retriever.backbone, "flash_attention_2"))
 
 

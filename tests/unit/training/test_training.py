@@ -234,7 +234,7 @@ def test_a_loss_that_is_not_a_number_stops(fresh_backbone, split, tmp_path):
 
 
 def test_a_batch_larger_than_the_split_stops(fresh_backbone, split, tmp_path):
-    with pytest.raises(SlqError, match=r"60 training pairs make no batch of 61; lower training\.batch_size"):
+    with pytest.raises(SlqError, match=r"60 training pairs are fewer than one batch of 61; lower training\.batch_size"):
         run(fresh_backbone(), split, tmp_path, batch_size=61)
 
 
@@ -283,8 +283,8 @@ def test_a_caption_with_a_word_that_has_no_embedding_is_named_before_the_first_s
     monkeypatch.setattr("slq.training.run.prepare_retriever", with_a_word_more)
     monkeypatch.setattr("slq.training.run.train", lambda *_: pytest.fail("training began"))
     last = read_split(slice_.data, "mini-coco", "train").items[-1]["id"]
-    words = f"mini-coco: item '{last}': the token 'zebra' is number "
-    with pytest.raises(SlqError, match=rf"{words}(\d+) of a tokenizer .* has \1 rows.*the text begins 'a zebra'"):
+    words = f"mini-coco: item '{last}': the token 'zebra' has id "
+    with pytest.raises(SlqError, match=rf"{words}(\d+) in a tokenizer .* has only \1 rows.*the text begins 'a zebra'"):
         slice_.train("slq", "a_word_more")
 
 

@@ -1,1 +1,1 @@
-"""Training methods, one file each: what of a backbone it trains, how it is read out, and how tables show it."""
+"""Training methods, one module each: trainable weights, pooling of hidden states, and appearance in tables."""

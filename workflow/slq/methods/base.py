@@ -1,4 +1,4 @@
-"""The untouched backbone, read out at its last token: the control that everything is compared with."""
+"""Base: the unmodified backbone with last-token pooling, the zero-shot control for every other method."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -8,7 +8,7 @@ from slq.methods.registry import ExportTarget, Method
 
 
 class Base(Method):
-    """Train nothing."""
+    """The unmodified backbone with last-token pooling; no weight is trained."""
 
     label = "Base"
     color = "#6e6e6e"
@@ -19,14 +19,14 @@ class Base(Method):
     card_prompt_end = Method.card_of_answer
 
     def build(self, backbone: Any, hyperparameters: Mapping[str, Any], seed: int) -> Any:
-        """Read the backbone out at its last token."""
+        """Build a retriever that embeds with the backbone's last token."""
         from slq.models.retriever import LastTokenRetriever
 
         return LastTokenRetriever(backbone)
 
     def plan(self, hyperparameters: Mapping[str, Any], text: Any) -> ComputePlan:
-        """Compute no gradient."""
+        """Return a plan without any gradient."""
         return ComputePlan()
 
     def export(self, folder: ExportTarget, hyperparameters: Mapping[str, Any]) -> None:
-        """Write nothing: the base model comes along, or is named."""
+        """Write no weights, because the export includes or names the base model."""

@@ -1,4 +1,4 @@
-"""Full fine-tuning of the language model; the vision tower, the projector and the LM head are frozen."""
+"""Full fine-tuning of the language model, with frozen vision tower, projector and LM head."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from slq.methods.registry import ExportTarget, Method, hyperparameters_schema
 
 
 class FullFineTuning(Method):
-    """Train every weight of the language model, and read out the last token."""
+    """Full fine-tuning of the language model, with last-token pooling."""
 
     label = "Full FT"
     color = "#d55e00"
@@ -26,15 +26,15 @@ class FullFineTuning(Method):
         if not hasattr(backbone.inner, "language_model"):
             raise SlqError(
                 f"{type(backbone.model).__name__} has no model.model.language_model, which {self.name} trains; "
-                f"{self.name} does not fit it (docs/backbones.md)"
+                f"{self.name} does not support this model (docs/backbones.md)"
             )
         backbone.inner.language_model.requires_grad_(True)
         return LastTokenRetriever(backbone)
 
     def plan(self, hyperparameters: Mapping[str, Any], text: Any) -> ComputePlan:
-        """Compute the gradient of all weights; the LM head gets none."""
+        """Return a plan with gradients of all language-model weights, but none of the LM head."""
         return ComputePlan(num_trainable=text.num_parameters, trains_language_model=True)
 
     def export(self, folder: ExportTarget, hyperparameters: Mapping[str, Any]) -> None:
-        """Write the whole model."""
+        """Write the complete model."""
         folder.write_model()

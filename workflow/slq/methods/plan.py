@@ -1,23 +1,27 @@
-"""Compute plan of a method, in the terms from which its FLOPs and memory follow (`slq.cost`); no training reads it."""
+"""Compute plan of a method: the quantities from which `slq.cost` estimates FLOPs and memory. Training ignores it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class ComputePlan:
-    """Training of a method, as far as its cost depends on it.
+    """Everything about the training of a method that its cost depends on.
 
     Attributes:
-        num_trainable: numbers that it trains; 0 for a method that computes no gradient.
-        trains_language_model: whether the language model's own weights are trained, which takes their gradient too.
-        num_queries: trained positions behind the prefix. With them, the prefix runs without gradient.
-        adapter_parameters: weights of the linear maps that it adds to the language model's, which every token passes.
-        whole_sequence: True for queries as SLQ was released, whose gradient also runs through the prefix, which no
-            gradient needs.
-        checkpointing: whether activations of the language model are recomputed for the gradient.
-        num_forward_passes: 2 with GradCache (Gao et al. 2021), where to save memory a batch is embedded once without
-            gradient and once, in chunks, with it; with queries only these run twice, over cached prefixes.
-        vision_share, prefix_share: shares of the messages whose image features, or prefix, are computed and not cached.
+        num_trainable: number of trainable parameters; 0 for a method without gradients.
+        trains_language_model: whether the language model's own weights are trained, so that weight gradients are
+            computed for them.
+        num_queries: number of latent queries after the prefix. If there are any, the prefix runs without gradient.
+        adapter_parameters: number of weights in linear layers that the method adds to the language model and that
+            process every token.
+        whole_sequence: True for SLQ's released code, which back-propagates through the prefix as well, although no
+            trainable parameter depends on it.
+        checkpointing: whether activations of the language model are recomputed in the backward pass (gradient
+            checkpointing, Chen et al. 2016).
+        num_forward_passes: 2 with GradCache (Gao et al. 2021), which embeds a batch once without gradient and once in
+            micro-batches with gradient. With latent queries, only the queries run twice, after cached prefixes.
+        vision_share, prefix_share: fractions of the messages whose image features, or whose prefix, are computed
+            instead of read from a cache.
     """
 
     num_trainable: float = 0.0

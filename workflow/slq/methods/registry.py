@@ -1,7 +1,7 @@
-"""The methods by name: `slq/methods/<name>.py` defines one, as a subclass of `Method`. None is imported until asked.
+"""Registry of methods: each module `slq/methods/<name>.py` defines one subclass of `Method`, imported when needed.
 
-A method's file is cheap to import, because the configuration, the cost and the Snakefile ask methods too: torch, PEFT
-and the models are imported inside `build` and `export`. docs/methods.md has a complete example.
+A method's module must be cheap to import, because the configuration, the cost estimates and the Snakefile use methods
+too: import torch, PEFT and the models inside `build` and `export`. docs/methods.md has a complete example.
 """
 
 import importlib
@@ -15,41 +15,42 @@ from slq.common.errors import SlqError
 from slq.common.registry import find_class
 from slq.methods.plan import ComputePlan
 
-BASE = "base"  # the untouched backbone: the one method that trains nothing
-NO_METHODS = ("registry", "plan", "adapter")  # modules of this folder that define no method
+BASE = "base"  # the unmodified backbone
+NO_METHODS = ("registry", "plan", "adapter")  # modules of this package that do not define a method
 
 
 class ExportTarget(Protocol):
-    """Interface of an export folder, for what a method trained; `slq.export.adapters` writes it."""
+    """Interface for writing a method's trained weights into an export; `slq.export.adapters` implements it."""
 
     def write_peft_adapter(self, config: Any) -> None:
-        """Write the run's tensors as an adapter of PEFT, with its `PeftConfig`."""
+        """Write the run's tensors as a PEFT adapter with the given `PeftConfig`."""
         ...
 
     def write_query_tokens(self, count: int) -> None:
-        """Write the run's queries as the embeddings of tokens at the end of the chat template, and read these out."""
+        """Write the run's queries as embeddings of `count` new tokens, which end the chat template and are pooled."""
         ...
 
     def write_model(self) -> None:
-        """Write the whole model with the run's weights in place of the base's."""
+        """Write the complete model with the run's weights instead of the base model's."""
         ...
 
 
 class Method(ABC):
-    """Training method: what of a backbone is trained, and how it is read out; no part has a default.
+    """A training method: which parameters are trained, and how hidden states are pooled. Every attribute is required.
 
     Attributes:
-        name: the name of its file, and of its folders and entries.
-        label: its name in tables and figures.
-        color: its colour in figures, `#rrggbb`, to be told from the others by colour-blind readers too.
-        schema: JSON schema of its entry of `hyperparameters` in config.yaml, by `hyperparameters_schema`. It may refer
-            to the definitions of workflow/schemas/config.schema.yaml.
-        changes_backbone: whether generated answers may change. If not, they are base's, which a check confirms.
-        image_caches: the values of `training.image_cache` that it can be trained with; of `none`, `features`, `batch`
-            and `kv`. The last two keep a whole prefix, in which then nothing may be trained.
-        card_description: sentences about its vectors on the model card of an export. `{read_out}` stands for the number
-            of positions that are read out, `{trainable}` for the number of trained parameters.
-        card_prompt_end: what an export's chat template ends with, in words.
+        name: name of the method's module, and of its folders, config entries and result entries.
+        label: name in tables and figures.
+        color: colour in figures, `#rrggbb`; colour-blind readers must be able to distinguish it from other methods'.
+        schema: JSON schema of the method's entry of `hyperparameters` in config.yaml, from `hyperparameters_schema`. It
+            may refer to definitions of workflow/schemas/config.schema.yaml.
+        changes_backbone: whether training may change generated answers. If False, the method's answers equal those of
+            the base model, and a check confirms it.
+        image_caches: supported values of `training.image_cache`, among `none`, `features`, `batch` and `kv`. `batch`
+            and `kv` cache whole prefixes, so they exclude methods that train weights inside a prefix.
+        card_description: sentences about the embeddings for the model card of an export. `{read_out}` is replaced by
+            the number of pooled positions, `{trainable}` by the number of trained parameters.
+        card_prompt_end: description of the end of an export's chat template.
     """
 
     name: ClassVar[str]
@@ -58,7 +59,8 @@ class Method(ABC):
     schema: ClassVar[Mapping[str, Any]]
     changes_backbone: ClassVar[bool]
     image_caches: ClassVar[tuple[str, ...]]
-    # What cards say of methods that read out the last token; of a class of this package no `card…` counts as code.
+    # Texts of model cards for methods with last-token pooling. Attributes named `card…` are not part of code
+    # fingerprints.
     card_of_last_token = (
         "A vector is the last hidden state of the prompt's last token. Trained parameters: {trainable:,}."
     )
@@ -68,12 +70,12 @@ class Method(ABC):
 
     @abstractmethod
     def build(self, backbone: Any, hyperparameters: Mapping[str, Any], seed: int) -> Any:
-        """Build the retriever (`slq.models.retriever`) in which only what is trained requires gradients.
+        """Build a retriever (`slq.models.retriever`) in which only the trained parameters require gradients.
 
         Args:
-            backbone: a `slq.models.backbone.Backbone`, of which no parameter requires a gradient yet.
-            hyperparameters: the method's entry in config.yaml.
-            seed: of the initial values.
+            backbone: a `slq.models.backbone.Backbone` in which no parameter requires a gradient yet.
+            hyperparameters: the method's entry of `hyperparameters` in config.yaml.
+            seed: seed of the initial weights.
 
         Raises:
             SlqError: the backbone lacks modules that the method trains.
@@ -81,32 +83,32 @@ class Method(ABC):
 
     @abstractmethod
     def plan(self, hyperparameters: Mapping[str, Any], text: Any) -> ComputePlan:
-        """Return what it computes.
+        """Return the compute plan of the method, for estimates of its cost.
 
         Args:
-            text: the sizes of the language model, a `slq.cost.architecture.TextArchitecture`.
+            text: sizes of the language model, a `slq.cost.architecture.TextArchitecture`.
         """
 
     @abstractmethod
     def export(self, folder: ExportTarget, hyperparameters: Mapping[str, Any]) -> None:
-        """Write what it trained into an export."""
+        """Write the method's trained weights into an export."""
 
     @property
     def trains(self) -> bool:
-        """Whether it trains anything; what trains nothing, apart from the base, is a read-out (config.yaml)."""
+        """Whether the method trains any parameters; only base does not (zero-shot read-outs are no methods)."""
         return self.name != BASE
 
     @property
     def inherits_retention(self) -> bool:
-        """Whether its answers are base's, so that they are checked and not measured."""
+        """Whether its answers equal the base model's, so that retention is checked for equality and not measured."""
         return self.trains and not self.changes_backbone
 
 
 def hyperparameters_schema(description: str, **properties: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Build the schema of a method's entry: its own hyperparameters, all needed, and those that all methods have."""
+    """Build the JSON schema of a method's hyperparameters: its own and those of all methods, all of them required."""
     properties |= {
-        "learning_rate": {"$ref": "#/$defs/rate", "description": "Peak rate of AdamW."},
-        "warmup_steps": {"type": "integer", "minimum": 0, "description": "Steps of linear warm-up."},
+        "learning_rate": {"$ref": "#/$defs/rate", "description": "Peak learning rate of AdamW."},
+        "warmup_steps": {"type": "integer", "minimum": 0, "description": "Number of linear warm-up steps."},
     }
     return {
         "type": "object",
@@ -118,9 +120,10 @@ def hyperparameters_schema(description: str, **properties: Mapping[str, Any]) ->
 
 
 def method_name(record: Mapping[str, Any]) -> str:
-    """Return the name of the method of a record: a run's settings or adapter.json, or a row of settings of cost.
+    """Return the registry name of a record's method; for a variant, the method that it is a variant of.
 
-    Of a variant, it is the method that it is a variant of.
+    Args:
+        record: settings of a run, the content of an adapter.json, or a row of cost settings.
     """
     name: str = record.get("variant_of", record["method"])
     return name
@@ -135,10 +138,10 @@ def list_methods() -> list[str]:
 
 @cache
 def find_method(name: str) -> Method:
-    """Return the method of a name.
+    """Return the method with a given name.
 
     Raises:
-        SlqError: there is no such method, its file does not define exactly one, or it lacks a part.
+        SlqError: no such method exists, its module does not define exactly one, or it lacks a required attribute.
     """
     if name not in list_methods():
         raise SlqError(f"there is no method '{name}'; expected one of {', '.join(list_methods())} (docs/methods.md)")

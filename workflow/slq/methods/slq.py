@@ -1,4 +1,4 @@
-"""SLQ: learned queries behind the prompt, shared by texts and images, on a frozen backbone."""
+"""SLQ: latent queries after the prompt, shared by texts and images, on a frozen backbone (arXiv 2604.13710)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,13 +8,13 @@ from slq.methods.registry import ExportTarget, Method, hyperparameters_schema
 
 
 class SharedLatentQueries(Method):
-    """Train N vectors that stand behind the prefix, and read out the mean of their last hidden states."""
+    """SLQ: N trained query vectors (N, d) after the prefix; the embedding is the mean of their last hidden states."""
 
     label = "SLQ"
     color = "#0072b2"
     schema = hyperparameters_schema(
         "Shared latent queries.",
-        queries={"$ref": "#/$defs/count", "description": "N, the number of learned vectors."},
+        queries={"$ref": "#/$defs/count", "description": "Number N of latent queries."},
         init={
             "enum": ["normal", "zeros"],
             "description": "Initial queries: normal with sd 1/sqrt(width), or zeros.",
@@ -30,7 +30,7 @@ class SharedLatentQueries(Method):
     card_prompt_end = "the queries"
 
     def build(self, backbone: Any, hyperparameters: Mapping[str, Any], seed: int) -> Any:
-        """Draw the initial queries, of `seed`."""
+        """Build a retriever with initial queries drawn with `seed`."""
         import torch
 
         from slq.models.retriever import LatentQueryRetriever, initial_queries
@@ -42,10 +42,10 @@ class SharedLatentQueries(Method):
         )
 
     def plan(self, hyperparameters: Mapping[str, Any], text: Any) -> ComputePlan:
-        """Compute the gradient of the queries, which begins behind the prefix."""
+        """Return a plan with gradients of the queries only; the backward pass ends at the prefix."""
         queries = hyperparameters["queries"]
         return ComputePlan(num_trainable=queries * text.hidden_size, num_queries=queries)
 
     def export(self, folder: ExportTarget, hyperparameters: Mapping[str, Any]) -> None:
-        """Write the queries as tokens at the end of the chat template."""
+        """Write the queries as new tokens at the end of the chat template."""
         folder.write_query_tokens(hyperparameters["queries"])

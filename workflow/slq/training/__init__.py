@@ -1,1 +1,1 @@
-"""One training loop for every method: data in an order set by the seed, InfoNCE, events, an adapter at the end."""
+"""Contrastive training, shared by all methods: seeded data order, InfoNCE loss, checkpoints, event log, adapters."""

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: complete or absent, at most the newest two, each with the identity of its run."""
+"""Checkpoints of a run, written atomically; the newest two are kept, each with the identity of its run."""
 
 import shutil
 import sys
@@ -15,14 +15,14 @@ from slq.common.tensors import read_tensors, write_tensors
 from slq.training.distributed import DistributedContext
 
 SCHEMA = 2
-MAX_CHECKPOINTS = 2  # the newest, and one to fall back on
+MAX_CHECKPOINTS = 2  # the newest, and the one before as a fallback
 METADATA_FILE = "checkpoint.json"
 TENSORS_FILE = "tensors.safetensors"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run after `step` steps: JSON-like metadata, and named tensors on the CPU."""
+    """State of a run after `step` steps: JSON-like metadata, and named tensors on the CPU."""
 
     step: int
     metadata: dict[str, Any]
@@ -30,28 +30,28 @@ class Checkpoint:
 
 
 class CheckpointManager:
-    """Checkpoints in a folder of the run's own, written by its main process and read by all.
+    """The checkpoints of one run, written by its main process and read by all processes.
 
-    A checkpoint is a folder `step-<n>` of a safetensors file and checkpoint.json, which holds the identity of the run
-    and the size of the safetensors file. It is written under a temporary name, flushed to disk, and renamed.
+    A checkpoint is a folder `step-<n>` with a safetensors file and a checkpoint.json. The latter contains the identity
+    of the run and the size of the safetensors file. A checkpoint is written under a temporary name, flushed to disk,
+    and renamed, so that it is either complete or absent.
     """
 
     def __init__(self, folder: Path, key: str, distributed: DistributedContext) -> None:
-        """Set where checkpoints are stored, and whose they are.
+        """Set the folder and the run of the checkpoints.
 
         Args:
-            key: identity of the run; a checkpoint with another key belongs to another run.
+            key: identity of the run; a checkpoint with another key belongs to another run and is ignored.
         """
         self.folder, self.key, self.distributed = folder, key, distributed
 
     def save(self, step: int, metadata: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Write a checkpoint, and remove all but the newest MAX_CHECKPOINTS; only the main process does so.
+        """Write a checkpoint and remove all but the newest MAX_CHECKPOINTS, in the main process only.
+
+        If writing fails, earlier checkpoints remain untouched.
 
         Args:
             metadata: JSON-like values.
-
-        Raises:
-            SlqError: it cannot be written, e.g. because the disk is full; the earlier ones are then untouched.
         """
         if not self.distributed.is_main_process:
             return
@@ -70,23 +70,25 @@ class CheckpointManager:
             for folder in self._newest_first()[MAX_CHECKPOINTS:]:
                 shutil.rmtree(folder)
         except OSError as error:
-            raise SlqError(f"{temporary}: cannot be written: {error}; checkpoints lie under `scratch`") from error
+            raise SlqError(
+                f"{temporary}: cannot be written: {error}; checkpoints are stored under `scratch` (config.yaml)"
+            ) from error
 
     def load_newest(self) -> Checkpoint | None:
-        """Load the newest checkpoint of this run that is intact, or return None if there is none.
+        """Load the newest intact checkpoint of this run, or return None if there is none.
 
-        Every checkpoint that is skipped is named on stderr.
+        Skipped checkpoints are reported on stderr.
         """
         for folder in self._newest_first():
             try:
                 return self._read(folder)
             except (SlqError, OSError) as error:
                 if self.distributed.is_main_process:
-                    print(f"slq: checkpoint passed over, the one before is used: {error}", file=sys.stderr, flush=True)
+                    print(f"slq: checkpoint skipped, the previous one is used: {error}", file=sys.stderr, flush=True)
         return None
 
     def remove_all(self) -> None:
-        """Remove all checkpoints, once the outputs of the run are written where the workflow declares them."""
+        """Remove all checkpoints; called after the declared outputs of the run are written."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _newest_first(self) -> list[Path]:
@@ -97,14 +99,17 @@ class CheckpointManager:
         """Read a checkpoint.
 
         Raises:
-            SlqError: it is of another schema or of another run, or its tensors are truncated.
+            SlqError: the checkpoint has another schema or belongs to another run, or its tensors are truncated.
         """
         content = read_json(folder / METADATA_FILE)
-        require_schema(folder / METADATA_FILE, content, SCHEMA, "the run begins anew")
+        require_schema(folder / METADATA_FILE, content, SCHEMA, "the run starts again")
         if content["key"] != self.key:
-            raise SlqError(f"{folder}: of another configuration ({content['key'][:16]})")
+            raise SlqError(
+                f"{folder}: belongs to a run with another configuration ({content['key'][:16]}, expected "
+                f"{self.key[:16]})"
+            )
         actual_size = (folder / TENSORS_FILE).stat().st_size
         if actual_size != content["bytes"]:
             raise SlqError(f"{folder / TENSORS_FILE}: truncated, {actual_size} of {content['bytes']} bytes")
-        tensors = read_tensors(folder / TENSORS_FILE, "the run begins anew")
+        tensors = read_tensors(folder / TENSORS_FILE, "the run starts again")
         return Checkpoint(content["step"], content["metadata"], tensors)

@@ -1,4 +1,8 @@
-"""Record of a finished run in its scratch folder, since Snakemake removes declared outputs before it reruns a job."""
+"""Record of a finished run in scratch, from which the outputs are restored when Snakemake reruns the job.
+
+Snakemake removes the declared outputs of a job before it reruns the job; without the record the run would be trained
+again.
+"""
 
 import os
 import shutil
@@ -14,10 +18,10 @@ SCHEMA = 4
 
 
 class CompletedRun:
-    """`finished.json` of a run: its small files, and the sha256 of its tensors, which stay in the adapter's folder.
+    """`finished.json` of a run: the content of its small output files, and the SHA-256 of its tensors.
 
-    The tensors are not stored twice, those of full fine-tuning are as large as the model: a run that another preset
-    has finished gets a link to them.
+    The tensors stay in the adapter's folder and are not stored twice, because those of full fine-tuning are as large as
+    the model. If another preset has finished the same run, its tensors are hard-linked.
     """
 
     def __init__(
@@ -29,24 +33,24 @@ class CompletedRun:
         run_file: Path,
         events_file: Path,
     ) -> None:
-        """Set the identity of a run, and the paths of its outputs.
+        """Set the identity of a run and the paths of its outputs.
 
         Args:
-            folder: scratch folder of the run, which holds finished.json.
-            identity: JSON-like; a run that was finished under another identity is another run.
-            preset: the preset that asks for it.
-            adapter_folder, run_file, events_file: declared outputs of the run: the folder of its adapter, in scratch,
-                run.json and events.
+            folder: scratch folder of the run, which contains finished.json.
+            identity: JSON-like identity; a record with another identity belongs to another run.
+            preset: name of the preset that requests the run.
+            adapter_folder, run_file, events_file: declared outputs of the run: the adapter's folder (in scratch),
+                run.json and the event log.
         """
         self.path, self.identity, self.preset = folder / "finished.json", hash_json(identity), preset
         self.adapter_folder, self.run_file, self.events_file = adapter_folder, run_file, events_file
 
     def save(self, record: dict[str, Any], events: bytes) -> None:
-        """Record a run whose adapter is saved.
+        """Write finished.json; the adapter must already be saved.
 
         Args:
-            record: content of its run.json.
-            events: the events of all attempts, as lines of JSON.
+            record: content of run.json.
+            events: the events of all attempts, one JSON object per line.
         """
         content = {
             "adapter": read_json(self.adapter_folder / "adapter.json"),
@@ -57,16 +61,16 @@ class CompletedRun:
         write_json(self.path, {"schema": SCHEMA, "identity": self.identity, **content})
 
     def restore_outputs(self) -> bool:
-        """Write the declared outputs again if this very run is finished, and report it on stderr.
+        """Write the declared outputs again if the same run is already finished, and report this on stderr.
 
         Returns:
-            whether it is finished; if not, it must be trained.
+            whether the run is finished; if not, it must be trained.
         """
         if not self._is_complete():
             return False
         self.write_outputs()
         print(
-            f"slq: this run is finished ({self.path}), and is not trained again; to train it anew, remove "
+            f"slq: this run is already finished ({self.path}) and is not trained again; to train it again, remove "
             f"{self.adapter_folder}",
             file=sys.stderr,
             flush=True,
@@ -74,7 +78,7 @@ class CompletedRun:
         return True
 
     def write_outputs(self) -> None:
-        """Write the declared outputs beside the tensors, which are already there; the events are written last."""
+        """Write the declared outputs except the tensors, which already exist; the event log is written last."""
         content = read_json(self.path)
         write_json(self.adapter_folder / "adapter.json", content["adapter"])
         run = content["run"]
@@ -82,7 +86,7 @@ class CompletedRun:
         write_text(self.events_file, content["events"])
 
     def _is_complete(self) -> bool:
-        """Return whether this very run was finished and its tensors are unchanged, here or where they were saved."""
+        """Return whether the same run is finished and its tensors are unchanged, here or where they were saved."""
         if not self.path.is_file():
             return False
         content, tensors = read_json(self.path), self.adapter_folder / ADAPTER_WEIGHTS
@@ -98,7 +102,7 @@ class CompletedRun:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source`, or a copy of it where the file system has no links."""
+    """Make `target` a hard link to `source`, or a copy if the file system does not support hard links."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:

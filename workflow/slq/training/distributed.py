@@ -1,4 +1,4 @@
-"""The processes that train a run together: one, unless a launcher started several."""
+"""Distributed data-parallel processes of a run: launching them, and collective operations between them."""
 
 import os
 import sys
@@ -12,19 +12,19 @@ from torch import Tensor
 
 from slq.common.errors import SlqError
 
-# Flags of accelerate's launcher; port 0 means any free port.
+# Flags of accelerate's launcher; port 0 selects any free port.
 LAUNCHER_FLAGS = {"num_machines": "1", "mixed_precision": "no", "dynamo_backend": "no", "main_process_port": "0"}
 
 
 class DistributedContext:
-    """The number of processes, the rank of this one, and collective operations.
+    """World size, rank of this process, and collective operations; a single process without a launcher.
 
-    GPUs communicate through NCCL, CPUs through gloo; in each process `cuda` or `cpu` refers to the device of that
-    process. Every method must be called by all processes at the same place.
+    GPUs communicate through NCCL, CPUs through gloo. In each process, `cuda` or `cpu` refers to the device of that
+    process. Collective operations must be called by all processes in the same order.
     """
 
     def __init__(self) -> None:
-        """Join the process group of the launcher, if there is one."""
+        """Join the process group of the launcher, if this process was launched by one."""
         self.state = PartialState(cpu=not torch.cuda.is_available())
 
     @property
@@ -39,36 +39,36 @@ class DistributedContext:
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this process is the one that writes files."""
+        """Whether this process has rank 0; only this process writes files."""
         return self.rank == 0
 
     def local_batch_slice(self, batch_size: int) -> slice:
-        """Return the rows of a global batch that this process embeds: equally many in each process, in order of rank.
+        """Return the rows of a global batch that this process embeds: an equal share, in the order of ranks.
 
-        Raises:
-            SlqError: the batch size is not divisible by the number of processes.
+        Args:
+            batch_size: size of the global batch, which must be divisible by the world size.
         """
         if batch_size % self.world_size:
             raise SlqError(
-                f"training.batch_size is {batch_size}, which {self.world_size} processes do not divide; "
-                "change resources.train.gpus, or the run's own gpus, in config.yaml"
+                f"training.batch_size is {batch_size}, which is not divisible by the {self.world_size} processes of "
+                "this run; change resources.train.gpus, or the run's own resources.gpus, in config.yaml"
             )
         local_size = batch_size // self.world_size
         return slice(self.rank * local_size, (self.rank + 1) * local_size)
 
     def all_gather(self, local_tensor: Tensor) -> Tensor:
-        """Gather the rows (b, …) of all processes, in order of rank, to (world_size · b, …), without gradient."""
+        """Gather the rows (b, …) of all processes in the order of ranks, (world_size · b, …), without gradient."""
         gathered: Tensor = gather(local_tensor.detach())
         return gathered
 
     def all_reduce_sum(self, tensors: Iterable[Tensor]) -> None:
-        """Replace each tensor by its sum over all processes."""
+        """Replace each tensor in place by its sum over all processes."""
         if self.world_size > 1:
             for tensor in tensors:
                 torch.distributed.all_reduce(tensor)
 
     def sum_counts(self, counts: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
-        """Add up each number over all processes."""
+        """Sum each count over all processes."""
         numbers = torch.tensor([[number for part in counts.values() for number in part.values()]])
         totals = iter(self.all_gather(numbers.to(self.state.device)).sum(0).tolist())
         return {name: {key: next(totals) for key in part} for name, part in counts.items()}
@@ -79,18 +79,16 @@ class DistributedContext:
 
 
 def launch_distributed(num_processes: int, arguments: list[str]) -> bool:
-    """Run a job in several processes, unless `num_processes` is below 2 or this process is already one of them.
+    """Run a job in several processes, unless `num_processes` is below 2 or this process was itself launched.
 
-    If a process fails, this one exits with the status of the first that failed, or with 1 if a signal ended it.
+    If a process fails, this process exits with the exit status of the first failed process, or with 1 if that process
+    was ended by a signal.
 
     Args:
         arguments: command-line arguments of `python -m slq.jobs`.
 
     Returns:
-        whether the processes were launched.
-
-    Raises:
-        SlqError: there are GPUs, but fewer than processes.
+        whether processes were launched, so that the caller has nothing left to do.
     """
     if num_processes < 2 or "LOCAL_RANK" in os.environ:
         return False
@@ -98,25 +96,21 @@ def launch_distributed(num_processes: int, arguments: list[str]) -> bool:
     from accelerate.commands.launch import launch_command, launch_command_parser
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    # `multi_gpu` is the launcher's word for processes of one machine; without GPUs they talk through gloo.
+    # `--multi_gpu` starts several processes on one machine; without GPUs they communicate through gloo.
     flags = [part for name, value in LAUNCHER_FLAGS.items() for part in (f"--{name}", value)]
     launch_arguments = ["--multi_gpu", "--num_processes", str(num_processes), *flags, "--module", "slq.jobs"]
     try:
         launch_command(launch_command_parser().parse_args([*launch_arguments, *arguments]))
     except ChildFailedError as error:
-        sys.exit(max(error.get_first_failure()[1].exitcode, 1))  # of the first that failed; 1 if a signal ended it
+        sys.exit(max(error.get_first_failure()[1].exitcode, 1))  # the exit code is negative if a signal ended it
     return True
 
 
 def require_devices(num_processes: int, num_gpus: int) -> None:
-    """Check that each process has a GPU, if there are GPUs; without any, processes share the CPU.
-
-    Raises:
-        SlqError: there are GPUs, but fewer than processes.
-    """
+    """Check that there is one GPU per process if the machine has GPUs; without GPUs, processes share the CPU."""
     if 0 < num_gpus < num_processes:
         raise SlqError(
-            f"this training wants {num_processes} GPUs, and this machine shows {num_gpus}; change the run's "
-            "resources.gpus in config.yaml (`resources.train`, or `backbones.<name>.runs.<method>.resources`), or run "
-            "it where they are"
+            f"this run needs {num_processes} GPUs, but the number of GPUs visible here is {num_gpus}; change "
+            "the run's resources.gpus in config.yaml (`resources.train`, or "
+            "`backbones.<name>.runs.<method>.resources`), or use a machine with enough GPUs"
         )

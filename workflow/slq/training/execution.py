@@ -1,8 +1,9 @@
-"""Execution of training: FSDP2, gradient clipping and checkpointing, float32 trained parameters, determinism.
+"""Execution of training: FSDP2, gradient clipping, gradient checkpointing, float32 parameters, determinism.
 
-With FSDP2 each process of a run holds a part of every weight, gradient and optimizer moment of the language model. A
-layer is gathered when it runs and resharded afterwards; its gradient is summed over the processes as it is resharded.
-What is written by a run (a hash, a checkpoint or an adapter) is whole, and so fits any number of processes.
+FSDP2 is PyTorch's `fully_shard` (fully sharded data parallel, Zhao et al. 2023). Each process stores a shard of every
+weight, gradient and optimizer moment of the language model. A layer's weights are all-gathered before it runs and
+resharded afterwards; its gradients are reduce-scattered (summed). Hashes, checkpoints and adapters are computed from
+full tensors, so they do not depend on the number of processes.
 """
 
 import os
@@ -20,30 +21,30 @@ from slq.training.distributed import DistributedContext
 
 
 def shard_language_model(backbone: Backbone, distributed: DistributedContext) -> None:
-    """Shard the language model layer by layer; the vision tower and the LM head stay whole in each process.
+    """Shard the language model layer by layer with FSDP2; vision tower and LM head are replicated in each process.
 
-    All processes must call it, with the same weights. Gradients are summed, not averaged: each process back-propagates
-    the gradient of its own rows in the loss of all rows.
+    All processes must call this function, with the same weights. Gradients are summed, not averaged, because each
+    process back-propagates the gradient of the global loss with respect to its own rows.
     """
     inner = backbone.inner
     mesh = init_device_mesh(backbone.device.type, (distributed.world_size,))
     sharded_ids = {id(parameter) for parameter in inner.language_model.parameters()}
     unsharded_parameters = {parameter for parameter in inner.parameters() if id(parameter) not in sharded_ids}
     for module in (*inner.language_model.layers, inner.language_model.embed_tokens, inner):
-        # The last module is resharded too; otherwise a forward after an optimizer step would use the old weights.
+        # The root module is resharded too; otherwise a forward pass after an optimizer step would use old weights.
         fully_shard(module, mesh=mesh, reshard_after_forward=True, ignored_params=unsharded_parameters)
         module.set_gradient_divide_factor(1.0)
-        module.set_force_sum_reduction_for_comms(True)  # gloo supports no scaled sums
-    backbone.model.tie_weights()  # an LM head tied to the embeddings still holds the unsharded ones
+        module.set_force_sum_reduction_for_comms(True)  # gloo does not support scaled sums
+    backbone.model.tie_weights()  # an LM head tied to the embeddings still refers to the unsharded embeddings
 
 
 def clip_gradients(parameters: list[nn.Parameter], max_norm: float, distributed: DistributedContext) -> Tensor:
-    """Scale all gradients so that their joint norm is at most `max_norm`.
+    """Clip gradients in place to a global L2 norm of at most `max_norm`.
 
-    Torch's clip_grad_norm_ does not accept sharded and unsharded gradients together.
+    This replaces torch's clip_grad_norm_, which does not accept sharded and unsharded gradients together.
 
     Returns:
-        the norm before scaling.
+        the global norm before clipping.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     sharded_gradients = [local_shard(gradient) for gradient in gradients if is_sharded(gradient)]
@@ -61,9 +62,9 @@ def clip_gradients(parameters: list[nn.Parameter], max_norm: float, distributed:
 
 
 def upcast_trainable_parameters(retriever: Any) -> None:
-    """Convert the trained parameters to float32 at least, because steps of 1e-5 are lost in bfloat16.
+    """Convert the trained parameters to at least float32, because updates of about 1e-5 are rounded away in bfloat16.
 
-    The backbone still computes in its own dtype.
+    The forward pass still computes in the backbone's dtype, by autocast.
     """
     for parameter in retriever.trainable_parameters():
         if parameter.dtype != at_least_float32(parameter.dtype):
@@ -72,28 +73,30 @@ def upcast_trainable_parameters(retriever: Any) -> None:
 
 
 def enable_gradient_checkpointing(retriever: Any, method: str) -> None:
-    """Store only the inputs of the language model's layers, and run each layer again in the backward.
+    """Enable gradient checkpointing (Chen et al. 2016) of the language model's layers.
+
+    Only the layers' inputs are stored, and each layer runs again in the backward pass.
 
     Raises:
-        SlqError: the method uses the KV cache of the prefix: a layer that ran again would write it twice.
+        SlqError: the method continues from the KV cache of a prefix, which a layer that runs again would update twice.
     """
     if retriever.reuses_kv_cache:
         raise SlqError(
-            f"training.gradient_checkpointing is on, and {method} needs the prefix's cache; turn it off for {method}: "
-            f"backbones.<name>.runs.{method}.training.gradient_checkpointing"
+            f"training.gradient_checkpointing is on, but {method} needs the prefix's KV cache, which does not allow "
+            f"it; turn it off for {method}: backbones.<name>.runs.{method}.training.gradient_checkpointing"
         )
     language_model = retriever.backbone.inner.language_model
     language_model.activation_checkpointing_enable({"use_reentrant": False})
-    # Gradients of the embeddings are for reentrant checkpoints, and cost a backward.
+    # Only reentrant checkpointing needs gradients of the input embeddings; here they would cost extra computation.
     language_model.disable_input_require_grads()
     for layer in language_model.layers:
         layer.training = True  # required by transformers; the modules in the layer stay in eval mode, without dropout
 
 
 def enable_determinism() -> None:
-    """Make a run on a GPU give the same bytes each time too, with slower, deterministic kernels.
+    """Make GPU runs bit-for-bit reproducible, with deterministic kernels, which are slower.
 
-    An operation without such a kernel raises an error that names it.
+    An operation without a deterministic kernel raises an error that names the operation.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)

@@ -1,8 +1,8 @@
-"""Loss and gradient of a global batch, with or without GradCache (Gao et al. 2021).
+"""Contrastive loss and gradient of a global batch, with or without GradCache (Gao et al. 2021).
 
-They are the same for any number of processes and any micro-batch size. Each process embeds its own rows and gathers
-those of all others; every process then computes the loss of the whole batch, and back-propagates the gradient of its
-own rows into its backbone. The gradients of the parameters are summed over processes.
+Loss and gradient do not depend on the number of processes or on the micro-batch size. Each process embeds its own rows
+and gathers the embeddings of all other processes. Every process then computes the loss of the global batch and
+back-propagates the gradient of its own rows. Parameter gradients are summed over processes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,13 +21,16 @@ from slq.training.pairs import Pair
 
 
 class MicroBatches:
-    """The images, or the texts, of a batch in micro-batches; what needs no gradient is computed once.
+    """The images, or the texts, of a batch in micro-batches, with their prefixes encoded once for all passes.
 
-    Messages of similar length run together, which saves most of the padding (docs/log.md).
+    Micro-batches contain messages of similar length, which saves most of the padding (docs/log.md).
     """
 
     def __init__(self, retriever: Retriever, messages: Sequence[Message], micro_batch_size: int) -> None:
-        """Split messages into micro-batches, sorted by length if there are several, and encode their prefixes."""
+        """Split messages into micro-batches and encode their prefixes.
+
+        Messages are sorted by length if there is more than one micro-batch.
+        """
         self.retriever, self.micro_batch_size = retriever, micro_batch_size
         self.order = list(range(len(messages)))
         if len(messages) > micro_batch_size:
@@ -39,27 +42,27 @@ class MicroBatches:
         ]
 
     def compute_embeddings(self, dropout_seed: tuple[int, ...]) -> Tensor:
-        """Compute unit vectors (rows, d), in the order of the messages.
+        """Compute embeddings, unit vectors (messages, d), in the order of the messages.
 
         Args:
-            dropout_seed: numbers that determine dropout, together with the micro-batch.
+            dropout_seed: numbers that seed dropout, together with the index of the micro-batch.
         """
         inverse_order = torch.tensor(self.order).argsort()
         embeddings = torch.cat(list(self._embed_micro_batches(dropout_seed)))
         return embeddings[inverse_order.to(embeddings.device)]
 
     def backward(self, gradient: Tensor, dropout_seed: tuple[int, ...]) -> None:
-        """Back-propagate the gradient (rows, d) of all embeddings into the parameters, one micro-batch at a time."""
+        """Embed again, one micro-batch at a time, and back-propagate the embeddings' gradient (messages, d)."""
         for embeddings, part_gradient in zip(
             self._embed_micro_batches(dropout_seed), gradient[self.order].split(self.micro_batch_size), strict=True
         ):
             embeddings.backward(part_gradient)
 
     def _embed_micro_batches(self, dropout_seed: tuple[int, ...]) -> Iterator[Tensor]:
-        """Yield the unit vectors of one micro-batch after another.
+        """Yield the unit vectors of each micro-batch in turn.
 
-        Dropout is seeded anew for each micro-batch from `dropout_seed` and its number, so that it is the same in both
-        passes, and in a run that was stopped and continued.
+        Dropout is seeded for each micro-batch from `dropout_seed` and the micro-batch's index. It is therefore the same
+        in both passes of GradCache, and in a run that was stopped and resumed.
         """
         for number, prefix in enumerate(self.prefixes):
             torch.manual_seed(int(np.random.SeedSequence([*dropout_seed, number]).generate_state(1)[0]))
@@ -68,22 +71,22 @@ class MicroBatches:
 
 @dataclass
 class PreviousImages:
-    """The images of the previous batch, for a batch that comes without images because they are the same."""
+    """The images of the previous batch, reused by a batch with the same images (`image_cache: batch`)."""
 
     images: MicroBatches | None = None
 
     def encode_or_reuse(self, retriever: Retriever, batch: Sequence[Pair], micro_batch_size: int) -> MicroBatches:
-        """Encode the images of a batch, or return those of the previous batch if it has none.
+        """Encode the images of a batch, or return the previous batch's images if the batch comes without images.
 
         Raises:
-            ValueError: the batch has no images, and there is no previous batch.
+            ValueError: the batch comes without images, and there is no previous batch.
         """
         new_images = [pair.image for pair in batch if pair.image is not None]
         if new_images:
-            self.images = None  # frees its memory before the new images take it
+            self.images = None  # frees the memory before the new images are encoded
             self.images = MicroBatches(retriever, new_images, micro_batch_size)
         if self.images is None:
-            raise ValueError("a batch without images, and none before it")
+            raise ValueError("the first batch comes without images")
         return self.images
 
 
@@ -96,23 +99,28 @@ def compute_loss_and_gradients(
     dropout_seed: tuple[int, ...] = (0,),
     previous_images: PreviousImages | None = None,
 ) -> Tensor:
-    """Compute InfoNCE over the rows of all processes, and add its gradient to that of the parameters.
+    """Compute InfoNCE over the global batch (the rows of all processes) and accumulate its parameter gradients.
 
-    With `grad_cache` a first forward computes the embeddings without gradient, and a second one repeats it with
-    gradient, `micro_batch_size` rows at a time, to back-propagate the gradient of the loss: this takes memory for one
-    micro-batch only, at the price of the second forward. SLQ keeps its prefixes between both passes, and only its
-    queries run twice. Without `grad_cache` all activations that `batch` needs for its gradient are in memory at once;
-    `micro_batch_size` then only limits the memory of embedding a micro-batch.
+    With `grad_cache`, GradCache (Gao et al. 2021) is used:
+    1. A first forward pass computes all embeddings without gradient.
+    2. The loss and its gradient with respect to the embeddings are computed.
+    3. A second forward pass, `micro_batch_size` rows at a time, recomputes the embeddings with gradient and
+       back-propagates the cached gradient into the parameters.
+    Activations of only one micro-batch are in memory, at the cost of the second forward pass. SLQ keeps the prefixes
+    for both passes, so that only its queries run twice.
+
+    Without `grad_cache`, the activations of all rows are in memory at once. `micro_batch_size` then only limits the
+    number of rows that are embedded together.
 
     Args:
-        batch: this process's rows, equally many in each process.
-        log_temperature: a leaf tensor, the same in every process; the gradient that it gets is the same too.
+        batch: the rows of this process; every process has the same number of rows.
+        log_temperature: leaf tensor, the same in every process; its gradient is set, also the same in every process.
         settings: `training` in config.yaml.
-        dropout_seed: what dropout depends on, besides the rows: seed and step.
-        previous_images: the images of the previous batch, if this one may show them again.
+        dropout_seed: numbers that seed dropout, besides the rows: run seed and step.
+        previous_images: the images of the previous batch, if this batch may reuse them.
 
     Returns:
-        the loss, without gradient.
+        the loss, a detached scalar.
     """
     first_row = distributed.rank * len(batch)
     micro_batch_size = settings["micro_batch_size"]

@@ -1,4 +1,4 @@
-"""The training loop of every method."""
+"""Training loop of all methods: AdamW, linear warm-up and decay, validation per epoch, checkpoints, resuming."""
 
 import math
 import sys
@@ -29,14 +29,14 @@ RecallsByDirection = dict[str, dict[str, float]]
 
 @dataclass
 class BestEpoch:
-    """The trained tensors after the epoch with the highest sum of recalls on val."""
+    """Trained tensors of the epoch with the highest sum of recalls on the val split."""
 
     total: float = -1.0
     epoch: int = 0
     tensors: list[Tensor] = field(default_factory=list)
 
     def update_if_better(self, tensors: list[Tensor], recalls: RecallsByDirection, epoch: int) -> None:
-        """Copy the tensors if their recalls are better than any before; the earlier epoch wins a tie."""
+        """Copy the tensors if their sum of recalls exceeds all earlier ones; the earlier epoch wins a tie."""
         if sum_of_recalls(recalls) > self.total:
             self.total, self.epoch = sum_of_recalls(recalls), epoch
             self.tensors = [tensor.detach().clone() for tensor in tensors]
@@ -50,22 +50,22 @@ class BestEpoch:
 
 
 def sum_of_recalls(recalls: RecallsByDirection) -> float:
-    """Add up R@1, R@5 and R@10 of both directions: the criterion on val for epochs and learning rates."""
+    """Sum R@1, R@5 and R@10 over both directions: the criterion on val that selects epochs and learning rates."""
     return sum(value for direction in recalls.values() for value in direction.values())
 
 
 @dataclass
 class TrainingResult:
-    """The outcome of training besides the retriever's own tensors."""
+    """Outcome of training, apart from the trained retriever itself."""
 
     temperature: float
-    val_recalls: list[RecallsByDirection]  # after each epoch
+    val_recalls: list[RecallsByDirection]  # one per epoch
     selected_epoch: int
 
 
 @dataclass
 class RunContext:
-    """The context of one attempt at a run: its events, processes and any checkpoints, and when it must stop."""
+    """Context of one attempt at a run: event log, processes, checkpoints (if any), and the check whether to stop."""
 
     events: EventLog
     distributed: DistributedContext
@@ -74,11 +74,11 @@ class RunContext:
 
 
 class TrainingDiverged(SlqError):
-    """Error that the loss, or the gradient's norm, is not finite."""
+    """Error that the loss or the gradient norm is not finite."""
 
 
 class Trainer:
-    """A retriever in training: its optimizer and temperature, and the number of steps taken so far."""
+    """State of training: the retriever, the optimizer, the temperature, and the number of steps taken so far."""
 
     def __init__(
         self,
@@ -92,12 +92,12 @@ class Trainer:
         """Create the optimizer, learning-rate schedule and temperature of a run of `steps` steps.
 
         Args:
-            settings, hyperparameters: as of `train`.
+            settings, hyperparameters: see `train`.
             seed: seed of dropout.
         """
         model = retriever.backbone.model
         self.retriever, self.settings, self.seed, self.context = retriever, settings, seed, context
-        # The logarithm is learned: the released code learns the divisor itself, which may cross zero.
+        # The log of the temperature is trained; SLQ's released code trains the temperature, which may cross zero.
         initial_log_temperature = torch.tensor(
             math.log(settings["temperature"]), device=model.device, dtype=at_least_float32(model.dtype)
         )
@@ -110,12 +110,12 @@ class Trainer:
             {"params": retriever.trainable_parameters()},
             {"params": [self.log_temperature]},
         ]  # the first group may be sharded
-        # fused: at 1B on a CPU a step of full fine-tuning takes 0.7 s, and 5.3 s without (docs/log.md)
+        # fused: for full fine-tuning at 1B parameters on a CPU, a step takes 0.7 s instead of 5.3 s (docs/log.md)
         self.optimizer = torch.optim.AdamW(
             groups, lr=self.learning_rate_at(0), weight_decay=settings["weight_decay"], fused=True
         )
         self.step, self.val_recalls, self.best_epoch = 0, list[RecallsByDirection](), BestEpoch()
-        self.start_step = 0  # the step from which this attempt continues
+        self.start_step = 0  # the step at which this attempt started or resumed
         self.previous_images, self.token_counts = PreviousImages(), TokenCountsByInput()
         disable_bar = None if context.distributed.is_main_process else True
         self.progress_bar = tqdm(total=steps, desc="training", disable=disable_bar, file=sys.stderr)
@@ -123,11 +123,11 @@ class Trainer:
     def run_epoch(self, pairs: PairDataset, batches: list[list[int]], epoch: int) -> None:
         """Take one step per batch.
 
-        Each step writes an event; where there is no terminal for the progress bar, every 50th prints a line.
+        Every step writes an event. Without a terminal for the progress bar, every 50th step prints a line.
 
         Raises:
-            TrainingDiverged: the loss or the gradient's norm is not finite; the batch is named.
-            TrainingInterrupted: it is time to stop.
+            TrainingDiverged: the loss or the gradient norm is not finite; the message names the batch's images.
+            TrainingInterrupted: training must stop now.
         """
         local_slice = self.context.distributed.local_batch_slice(self.settings["batch_size"])
         loader = DataLoader(
@@ -135,7 +135,7 @@ class Trainer:
             batch_sampler=pairs.mark_reused_images([batch[local_slice] for batch in batches]),
             num_workers=self.settings["num_workers"],
             collate_fn=list,
-            generator=torch.Generator(),  # for the workers' seeds; the global generator is for dropout
+            generator=torch.Generator(),  # seeds the workers; the global generator is reserved for dropout
         )
         for number, (batch, pair_indices) in enumerate(zip(loader, batches, strict=True), start=1):
             try:
@@ -149,13 +149,13 @@ class Trainer:
             self.checkpoint_or_stop(number == len(batches))
 
     def take_step(self, batch: list[Pair]) -> tuple[float, float]:
-        """Take one optimizer step on this process's rows.
+        """Take one optimizer step; `batch` contains the rows of this process.
 
         Returns:
-            the loss over the rows of all processes, and the gradient's norm before clipping.
+            the loss of the global batch, and the gradient norm before clipping.
 
         Raises:
-            TrainingDiverged: the loss or the norm is not finite.
+            TrainingDiverged: the loss or the gradient norm is not finite.
         """
         self.optimizer.zero_grad()
         dropout_seed = (self.seed, self.step)
@@ -180,7 +180,7 @@ class Trainer:
         return loss.item(), float(norm)
 
     def log_step(self, epoch: int, loss: float, gradient_norm: float, token_counts: TokenCountsByInput) -> None:
-        """Write an event for the step just taken and, where there is no progress bar, print a line every 50 steps."""
+        """Write an event for the last step; without a progress bar, also print a line every 50 steps."""
         metrics = {"loss": loss, "grad_norm": gradient_norm, "temperature": self.temperature}
         self.context.events.write("step", step=self.step, epoch=epoch, **metrics, token_counts=token_counts)
         self.progress_bar.update()
@@ -188,13 +188,13 @@ class Trainer:
             print(f"step {self.step} of {self.progress_bar.total}: loss {loss:.4f}", file=sys.stderr, flush=True)
 
     def checkpoint_or_stop(self, is_epoch_end: bool) -> None:
-        """Write a checkpoint if it is due, and stop if it is time to.
+        """Write a checkpoint if one is due, and stop if any process must stop.
 
         Args:
-            is_epoch_end: whether the step was the last one of its epoch, which is not yet validated.
+            is_epoch_end: whether the step was the last one of its epoch; the epoch is not validated yet.
 
         Raises:
-            TrainingInterrupted: it is time to stop; a checkpoint is written first.
+            TrainingInterrupted: training must stop now; a checkpoint is written first.
         """
         context, reason = self.context, self.context.should_stop()
         stop = context.distributed.is_true_anywhere(reason is not None)
@@ -205,17 +205,19 @@ class Trainer:
         if stop:
             why = reason or "another process was asked to stop"
             context.events.write("stopped", step=self.step, reason=why)
-            message = f"stopped after {self.step} of {self.progress_bar.total} steps: {why}; the same command goes on"
+            message = (
+                f"stopped after {self.step} of {self.progress_bar.total} steps: {why}; run the same command to resume"
+            )
             raise TrainingInterrupted(message, self.step - self.start_step)
 
     def checkpoint_metadata(self) -> dict[str, Any]:
-        """Return the metadata of a checkpoint: recalls on val so far, and the best epoch."""
+        """Return the metadata of a checkpoint: recalls on val of all epochs so far, and the best epoch."""
         return {"val": self.val_recalls, "best": {"total": self.best_epoch.total, "epoch": self.best_epoch.epoch}}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the tensors of a checkpoint: trained values, the optimizer's moments, and the best epoch's tensors.
+        """Return the tensors of a checkpoint: trained tensors, AdamW's moments, and the best epoch's tensors.
 
-        Each is whole, and on the CPU of the main process alone.
+        They are full tensors on the CPU of the main process; other processes get an empty dict.
         """
         moments = {
             f"optimizer.{number}.{name}": tensor
@@ -228,11 +230,11 @@ class Trainer:
         )
 
     def trainable_state_dict(self) -> dict[str, Tensor]:
-        """Return all tensors that training changes, by name."""
+        """Return all trained tensors by name, including the log of the temperature."""
         return {**dict(self.retriever.named_trainable_parameters()), "log_temperature": self.log_temperature}
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Restore a checkpoint, so that training continues as if it had not stopped."""
+        """Restore a checkpoint, so that training continues exactly as if it had not stopped."""
         self.step, self.val_recalls = checkpoint.step, checkpoint.metadata["val"]
         self.start_step = self.step
         self.progress_bar.update(self.step)
@@ -266,22 +268,24 @@ def train(
     context: RunContext,
     validate: Callable[[Retriever], RecallsByDirection],
 ) -> TrainingResult:
-    """Train a retriever in place, continuing from the newest checkpoint, and return the outcome.
+    """Train a retriever in place, resuming from the newest checkpoint if there is one, and return the outcome.
 
     Args:
         retriever: result of `slq.methods.adapter.build_retriever`, the same in every process.
         settings, hyperparameters: `training` and the method's entry of `hyperparameters` in config.yaml.
-        validate: function that computes recalls on the val split; called after each epoch, its recalls select an epoch
+        validate: function that computes recalls on the val split, called after each epoch. The recalls select the epoch
             only with `checkpoint_selection: best`.
 
     Raises:
-        SlqError: the split is smaller than a batch, or the batch size is not divisible by the number of processes.
-        TrainingDiverged: the loss or the gradient's norm is not finite.
-        TrainingInterrupted: it was time to stop; a checkpoint is written.
+        SlqError: the split is smaller than a global batch, or the batch size is not divisible by the world size.
+        TrainingDiverged: the loss or the gradient norm is not finite.
+        TrainingInterrupted: training had to stop; a checkpoint is written.
     """
     batch_size = settings["batch_size"]
     if len(pairs) < batch_size:
-        raise SlqError(f"{len(pairs)} training pairs make no batch of {batch_size}; lower training.batch_size")
+        raise SlqError(
+            f"{len(pairs)} training pairs are fewer than one batch of {batch_size}; lower training.batch_size"
+        )
     steps_per_epoch = len(pairs) // batch_size
     trainer = Trainer(retriever, settings, hyperparameters, settings["epochs"] * steps_per_epoch, seed, context)
     checkpoint = context.checkpoints.load_newest() if context.checkpoints else None
@@ -306,9 +310,9 @@ def train(
 
 
 def linear_schedule(peak_learning_rate: float, warmup_steps: int, steps: int) -> Callable[[int], float]:
-    """Return a function from step to learning rate: linear warm-up, then linear decay to zero.
+    """Return a learning-rate schedule, from step to rate: linear warm-up, then linear decay to zero after `steps`.
 
-    This is the default of the released trainer.
+    This is the default schedule of the trainer in SLQ's released code.
     """
     return lambda step: (
         peak_learning_rate * min((step + 1) / max(warmup_steps, 1), (steps - step) / max(steps - warmup_steps, 1))

@@ -1,4 +1,4 @@
-"""The symmetric InfoNCE loss."""
+"""Symmetric InfoNCE loss (van den Oord et al. 2018), in both directions as in CLIP (Radford et al. 2021)."""
 
 import torch
 from torch import Tensor
@@ -8,15 +8,16 @@ from torch.nn.functional import cross_entropy
 def info_nce(
     image_embeddings: Tensor, text_embeddings: Tensor, temperature: Tensor, image_indices: Tensor | None = None
 ) -> Tensor:
-    """Compute symmetric InfoNCE: the mean of both directions' cross-entropies against the diagonal.
+    """Compute symmetric InfoNCE with in-batch negatives, the loss of the SLQ paper and of its released code.
 
-    This is the loss of the paper and of its released code.
+    The logits (B, B) are cosine similarities divided by the temperature, and the positives are on the diagonal. The
+    loss is the mean of the image-to-text and text-to-image cross-entropies.
 
     Args:
-        image_embeddings, text_embeddings: unit vectors (B, d) in float32; row i of both is a pair.
-        temperature: a scalar by which similarities are divided.
-        image_indices: index of the image (B,) of each pair; if given, other pairs of the same image are no negatives:
-            their logits are masked. Without it they are negatives, as in the paper and its released code.
+        image_embeddings, text_embeddings: unit vectors (B, d) in float32; row i of both is a positive pair.
+        temperature: a scalar that divides the similarities.
+        image_indices: index of each pair's image (B,). If given, other pairs of the same image are not used as
+            negatives: their logits are masked. By default they are negatives, as in the paper and its released code.
     """
     logits = image_embeddings @ text_embeddings.T / temperature
     if image_indices is not None:
@@ -26,9 +27,9 @@ def info_nce(
 
 
 def same_image_mask(image_indices: Tensor) -> Tensor:
-    """Compute a mask to add to logits (B, B): minus infinity where two different pairs have the same image, else 0.
+    """Compute an additive mask (B, B) of logits: minus infinity where two different pairs have the same image, else 0.
 
-    It is added, because a sum leaves the gradients bit for bit the same where no image occurs twice.
+    The mask is added, not filled in, because adding 0 leaves the gradients bit-for-bit unchanged if no image repeats.
     """
     same = (image_indices[:, None] == image_indices).fill_diagonal_(False)
     return torch.zeros(same.shape, device=image_indices.device).masked_fill(same, float("-inf"))

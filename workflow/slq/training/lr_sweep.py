@@ -1,4 +1,4 @@
-"""Learning-rate sweep, as the paper gives no rates: the same grid and budget for every method, selected on val."""
+"""Learning-rate sweep with the same grid and budget for every method, selected on val; the paper states no rates."""
 
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,13 @@ def sweep_learning_rates(
     output_file: Path,
     validate: Validate,
 ) -> None:
-    """Train with every learning rate of the grid, and write the recalls of each, the best one, and the cost.
+    """Train once per learning rate of the grid; write each rate's recalls, the best rate, and the cost.
 
     Args:
-        settings: settings of the rule: those of training without a learning rate, and `lr_sweep` (learning_rates,
+        settings: settings of the rule: training settings without a learning rate, and `lr_sweep` (learning_rates,
             epochs).
-        validate: function that computes a retriever's recalls on the val split; the rate with the highest sum wins, and
-            of two equal sums the lower rate.
+        validate: function that computes a retriever's recalls on the val split. The learning rate with the highest sum
+            of recalls is selected; the lower rate wins a tie.
     """
     splits, inputs = read_training_inputs(backbone_folder, data, train_dataset)
     device = describe_device()
@@ -71,7 +71,7 @@ def train_with_learning_rate(
 ) -> dict[str, Any]:
     """Train from scratch with one learning rate and return `val`, the recalls on the val split.
 
-    If the loss did not stay finite, `val` is None, and `error` says why.
+    If training diverged, `val` is None and `error` contains the message.
     """
     settings = settings | {
         "training": settings["training"] | {"epochs": settings["lr_sweep"]["epochs"], "checkpoint_selection": "last"},

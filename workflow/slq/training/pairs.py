@@ -1,4 +1,4 @@
-"""Image-caption pairs of a training split, in an order determined by seed and epoch."""
+"""Image-caption pairs of a training split, in batches whose order is determined by seed and epoch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from slq.datasets.splits import Split
 from slq.models.backbone import Backbone
 from slq.models.prefix import Message, TokenCounts, TokenizedMessage, count_tokens, message_parts, tokenize_message
 
-NUM_NAMED_IMAGES = 5  # of a batch, in a message
+NUM_NAMED_IMAGES = 5  # number of a batch's images that an error message names
 TokenCountsByInput = dict[str, TokenCounts]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A caption and its image as messages; several pairs may have the same image.
+    """A positive pair: a caption and its image, as messages. Several pairs may have the same image.
 
     Attributes:
-        image: None if the previous batch had the same images, whose prefixes are still in memory.
-        text: the caption.
+        image: the image's message; None if the previous batch had the same images, whose prefixes are still in memory.
+        text: the caption's message.
         image_index: index of the image in the split.
     """
 
@@ -31,11 +31,11 @@ class Pair:
 
 
 class ReuseImage(int):
-    """Index of a pair whose image was at the same place in the previous batch: only its caption is loaded."""
+    """Index of a pair whose image was in the same row of the previous batch, so that only the caption is loaded."""
 
 
 class PairDataset(Dataset):
-    """Every caption of a split with its image; an epoch shows all pairs, or one pair of each image."""
+    """All image-caption pairs of a split; an epoch contains every pair, or one pair per image."""
 
     def __init__(
         self,
@@ -50,11 +50,10 @@ class PairDataset(Dataset):
         """List the pairs of a split.
 
         Args:
-            cache_images_in_memory: whether to hold processed images, or what `feature_cache` has of them, in memory.
-            caption_sampling: captions of an image in an epoch: all, random_one.
-            group_by_image: whether the images of a batch are shown in consecutive batches, each time with another
-                caption.
-            feature_cache: cached data of the images, if there is any.
+            cache_images_in_memory: whether to keep preprocessed images, or their data from `feature_cache`, in memory.
+            caption_sampling: captions per image in an epoch: `all` or `random_one`.
+            group_by_image: whether consecutive batches contain the same images, each time with other captions.
+            feature_cache: cached data of the images, or None.
         """
         self.backbone, self.split, self.prompt = backbone, split, prompt
         self.one_caption_per_image = caption_sampling == "random_one"
@@ -63,7 +62,7 @@ class PairDataset(Dataset):
         self.cached_messages: dict[int, Message] | None = {} if cache_images_in_memory else None
 
     def __len__(self) -> int:
-        """Return the number of pairs of an epoch."""
+        """Return the number of pairs per epoch."""
         return len(self.split.items) if self.one_caption_per_image else len(self.pairs)
 
     def epoch_batches(self, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
@@ -79,7 +78,10 @@ class PairDataset(Dataset):
         return [drawn[batch].tolist() for batch in order]
 
     def mark_reused_images(self, batches: list[list[int]]) -> list[list[int]]:
-        """Mark pairs of consecutive batches whose image is not loaded again: its prefix is still in memory."""
+        """Mark batches with the same images as the previous batch, whose prefixes are still in memory.
+
+        The indices of such a batch become ReuseImage, so that its images are not loaded again.
+        """
         previous_images: list[int] = []
         batches_to_load: list[list[int]] = []
         for batch in batches:
@@ -97,14 +99,14 @@ class PairDataset(Dataset):
         return Pair(image, tokenize_message(self.backbone, message_parts(text, self.prompt["text"])), image_index)
 
     def describe_images(self, pair_indices: list[int]) -> str:
-        """Describe the images of some pairs in a message: the ids of the first ones, and the split's name."""
+        """Describe the images of some pairs for a message: the ids of the first few, and the split's name."""
         ids = [self.split.items[self.pairs[number][0]]["id"] for number in pair_indices[:NUM_NAMED_IMAGES]]
         num_others = len(pair_indices) - len(ids)
         more = f" and {num_others} more" if num_others else ""
         return f"{', '.join(map(str, ids))}{more} of {self.split.name}"
 
     def get_image_message(self, image_index: int) -> Message:
-        """Return the message of an image: from memory, from the feature cache, or from its file."""
+        """Return an image's message, from memory, from the feature cache, or from the image file."""
         if self.cached_messages is not None and image_index in self.cached_messages:
             return self.cached_messages[image_index]
         found = load_image_message(self.backbone, self.split, image_index, self.prompt["image"], self.feature_cache)
@@ -114,21 +116,21 @@ class PairDataset(Dataset):
 
 
 def shuffle_into_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Shuffle pair indices into batches, determined by (seed, epoch); a last, smaller batch is dropped."""
+    """Shuffle pair indices into batches, determined by (seed, epoch); an incomplete last batch is dropped."""
     order = np.random.default_rng([seed, epoch]).permutation(count)
     full = count - count % batch_size
     return order[:full].reshape(-1, batch_size).tolist()
 
 
 def group_batches_by_image(caption_counts: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Shuffle pair indices into batches, such that consecutive batches show the same images with other captions.
+    """Shuffle pair indices into batches such that consecutive batches contain the same images with other captions.
 
-    A block shows `batch_size` images with equally many captions, in one batch per caption. The pairs of the remaining
-    images form batches of their own, in any order; of these a last, smaller batch is dropped. Blocks and other batches
-    are shuffled.
+    A block consists of `batch_size` images with equal numbers of captions, in one batch per caption. The pairs of the
+    remaining images are shuffled into separate batches, of which an incomplete last one is dropped. Finally, blocks and
+    separate batches are shuffled.
 
     Args:
-        caption_counts: number of captions of each image, (images,); their pairs are numbered in this order.
+        caption_counts: number of captions per image (images,). Pairs are numbered image by image, in this order.
     """
     generator = np.random.default_rng([seed, epoch])
     first_pair = caption_counts.cumsum() - caption_counts
@@ -138,7 +140,7 @@ def group_batches_by_image(caption_counts: np.ndarray, batch_size: int, seed: in
         images = generator.permutation(np.flatnonzero(caption_counts == count))
         full = len(images) - len(images) % batch_size
         for block in images[:full].reshape(-1, batch_size):
-            order = generator.permuted(np.tile(np.arange(count), (batch_size, 1)), axis=1)  # of each image's captions
+            order = generator.permuted(np.tile(np.arange(count), (batch_size, 1)), axis=1)  # captions of each image
             blocks.append((first_pair[block][:, None] + order).T.tolist())
         leftover_pairs += [first_pair[image] + caption for image in images[full:] for caption in range(count)]
     shuffled_leftovers = generator.permutation(np.array(leftover_pairs, dtype=int))
@@ -152,10 +154,10 @@ def group_batches_by_image(caption_counts: np.ndarray, batch_size: int, seed: in
 
 
 def count_pair_tokens(pairs: Sequence[Pair], previous: TokenCountsByInput) -> TokenCountsByInput:
-    """Count the tokens of pairs: of their captions (`text`), and of their images by cache level (models/prefix.py).
+    """Count the tokens of pairs: captions under `text`, images under their cache level (`slq.models.prefix`).
 
     Args:
-        previous: counts of the previous batch, whose images these are if they come without.
+        previous: counts of the previous batch. If the pairs come without images, the images are the previous batch's.
     """
     texts = count_tokens(pair.text for pair in pairs)
     images = [pair.image for pair in pairs if pair.image is not None]

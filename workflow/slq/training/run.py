@@ -1,4 +1,4 @@
-"""One run from settings to files: adapter in scratch, run.json and events in results."""
+"""Training of one run: from its settings to an adapter (in scratch), run.json and an event log (in results)."""
 
 import os
 import sys
@@ -42,7 +42,7 @@ from slq.training.loop import RecallsByDirection, RunContext, TrainingResult, tr
 from slq.training.pairs import PairDataset
 from slq.training.run_record import build_run_record
 
-# Keys of `training` for how a run is computed, not what it learns. A run may continue with other values of these.
+# Keys of `training` that change how a run is computed but not what it learns. A run may resume with other values.
 EXECUTION_KEYS = {
     "micro_batch_size",
     "grad_cache",
@@ -71,35 +71,36 @@ def run_training(
     time_limit_minutes: float,
     cache_manifest: Path | None,
 ) -> None:
-    """Train a run, continuing an earlier attempt, and write its adapter (in scratch), run.json and events.
+    """Train a run, resuming an earlier attempt, and write its adapter (in scratch), run.json and event log.
 
-    Every process of the run calls it; the main one writes.
+    Every process of the run calls this function; only the main process writes files.
 
     Args:
         settings: settings of the rule: preset, backbone, method, family, dtype, prompt, training, hyperparameters.
-        work_folder: scratch folder where checkpoints and the events of all attempts are collected, in a subfolder keyed
-            by what defines the run.
+        work_folder: scratch folder for checkpoints and the events of all attempts, in a subfolder named after the run's
+            identity (`run_key`).
         validate: function that computes a retriever's recalls on the val split.
-        code_fingerprint: identity of the code of training.
-        time_limit_minutes: time limit of the job, which counts in an allocation; infinity if it has none.
-        cache_manifest: manifest of the feature cache, if `training.image_cache` requires one.
+        code_fingerprint: fingerprint of the training code.
+        time_limit_minutes: time limit of the job, used inside a Slurm allocation; infinity without a limit.
+        cache_manifest: manifest of the feature cache, if `training.image_cache` needs one.
 
     Raises:
-        SlqError: the manifest that `training.image_cache` requires is not given, weights that the method does not train
-            changed, or there is no time for a step; nothing is saved.
-        TrainingInterrupted: it was time to stop; the same call continues.
+        SlqError: the required manifest is missing, frozen weights changed, or there is no time for a step. Nothing is
+            saved.
+        TrainingInterrupted: training had to stop; the same call resumes it.
     """
     distributed = DistributedContext()
     image_cache = settings["training"]["image_cache"]
     if image_cache in DISK_CACHE_MODES and cache_manifest is None:
         raise SlqError(
-            f"training.image_cache is {image_cache}: the rule `cache_features` caches that of images; `cache_manifest` "
-            "names its manifest"
+            f"training.image_cache is {image_cache}, which needs a feature cache: the rule `cache_features` builds it, "
+            "and `cache_manifest` must be the path of its manifest"
         )
     splits, inputs = read_training_inputs(backbone_folder, data, train_dataset)
     key = run_key(settings, seed, inputs, code_fingerprint)
     folder = work_folder / key[:16]
-    # Includes how the run is computed: run.json states that too, and would otherwise be another run's.
+    # The identity includes execution settings, because run.json records them: a finished run with other execution
+    # settings must not be reused.
     run_identity = {"key": key, "settings": without_preset(settings), "versions": package_versions()}
     completed_run = CompletedRun(folder, run_identity, settings["preset"], adapter_folder, run_file, events_file)
     with job_guards(folder, settings["training"], time_limit_minutes, distributed) as should_stop:
@@ -129,10 +130,11 @@ def run_training(
 def job_guards(
     folder: Path, training: dict[str, Any], time_limit_minutes: float, distributed: DistributedContext
 ) -> Iterator[StopCheck]:
-    """Yield the StopCheck of a run, with the safeguards of its job.
+    """Yield the StopCheck of a run, in a context with the safeguards of its job.
 
-    The main process holds the run's lock; the job is requeued if training is interrupted; a lack of GPU memory raises
-    an error that says what to change.
+    - The main process holds the run's lock.
+    - The Slurm job is requeued if training is interrupted.
+    - An out-of-memory error of a GPU becomes an SlqError with a remedy.
     """
     margin = training["time_limit_margin_minutes"]
     with (
@@ -153,10 +155,11 @@ def collect_measurements(
     result: TrainingResult,
     cache_manifest: Path | None,
 ) -> dict[str, Any]:
-    """Collect the measurements of a training for run.json; anomalies of its hours are only reported on stderr.
+    """Collect the measurements of a training for run.json; anomalies in its recorded times are reported on stderr.
 
     Args:
-        cache_manifest: manifest of the feature cache, whose building is one more span of each run that reads it.
+        cache_manifest: manifest of the feature cache. The time to build the cache is added as a span to each run that
+            uses the cache.
     """
     stage_attempts = parse_attempts(events.content())
     for anomaly in stage_attempts.anomalies:
@@ -180,7 +183,7 @@ def load_and_train(
     """Load a backbone, train a retriever on it, and check that frozen weights are unchanged.
 
     Returns:
-        the trained retriever, the outcome of training, and the hashes of the backbone's weights before and after.
+        the trained retriever, the outcome of training, and the hashes of the backbone's weights `before` and `after`.
 
     Raises:
         SlqError: a caption needs more positions than the backbone has, or frozen weights changed.
@@ -211,13 +214,10 @@ def train_on_splits(
     validate: Validate,
     feature_caches: dict[str, FeatureCache],
 ) -> TrainingResult:
-    """Train a retriever of `prepare_retriever` on the split `train`, validated on the split `val`.
+    """Train a retriever from `prepare_retriever` on the `train` split and validate it on the `val` split.
 
     Args:
         feature_caches: cached data of the images, by split.
-
-    Raises:
-        SlqError: as `train`.
     """
     training, backbone = settings["training"], retriever.backbone
     pairs = PairDataset(
@@ -240,7 +240,7 @@ def train_on_splits(
 def prepare_retriever(
     settings: dict[str, Any], seed: int, backbone_folder: Path, distributed: DistributedContext
 ) -> Any:
-    """Build a retriever ready to train, on a freshly loaded backbone configured by `training`, in all processes."""
+    """Load a backbone, configure it by `training`, and build a retriever ready for training; all processes call it."""
     training = settings["training"]
     if training["deterministic"]:
         enable_determinism()
@@ -256,10 +256,10 @@ def prepare_retriever(
 
 
 def run_key(settings: dict[str, Any], seed: int, inputs: dict[str, str], code_fingerprint: str) -> str:
-    """Compute the identity of a run: all that determines what it learns, and nothing of how it is computed.
+    """Compute the identity of a run, a hash of everything that determines the learned weights.
 
-    The preset's name is left out, so that another preset that asks for the same run finds it. The image cache has no
-    effect on the identity, except for `batch`, which shows the pairs in another order.
+    Execution settings (EXECUTION_KEYS) are excluded. The preset's name is excluded too, so that presets share equal
+    runs. `image_cache` is excluded except for `batch`, which changes the order of the pairs.
     """
     training = {name: value for name, value in settings["training"].items() if name not in EXECUTION_KEYS}
     training |= {"pair_order": "grouped_by_image"} if settings["training"]["image_cache"] == "batch" else {}
@@ -268,26 +268,22 @@ def run_key(settings: dict[str, Any], seed: int, inputs: dict[str, str], code_fi
 
 
 def without_preset(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a run without the name of its preset, which defines nothing of it."""
+    """Return the settings of a run without the name of its preset, which does not affect the run."""
     return {name: value for name, value in settings.items() if name != "preset"}
 
 
 def require_frozen_weights_unchanged(run_name: str, backbone: Backbone, weights: dict[str, str]) -> None:
-    """Check that a backbone's own weights did not change in a training that trains none of them.
-
-    Raises:
-        SlqError: they changed.
-    """
+    """Check that training left the backbone's own weights unchanged, unless the method trains any of them."""
     trains_backbone = any(weight.requires_grad for weight in backbone_weights(backbone.model).values())
     if weights["before"] != weights["after"] and not trains_backbone:
         raise SlqError(
             f"{run_name}: the backbone's weights changed during training (sha256 {weights['before'][:12]} before, "
-            f"{weights['after'][:12]} after), and this method trains none of them; nothing is saved, train it again"
+            f"{weights['after'][:12]} after), although this method keeps them frozen; nothing is saved, train it again"
         )
 
 
 def open_events(path: Path, settings: dict[str, Any], seed: int, distributed: DistributedContext) -> EventLog:
-    """Open the event log of a run, appended to that of earlier attempts; only the main process writes to it."""
+    """Open the event log of a run, which continues the log of earlier attempts; only the main process writes to it."""
     run_fields = {part: settings[part] for part in ("preset", "backbone", "method")}
     device = describe_device()
     device["count"] *= distributed.world_size
@@ -298,17 +294,13 @@ def open_events(path: Path, settings: dict[str, Any], seed: int, distributed: Di
 
 @contextmanager
 def explain_out_of_memory(training: dict[str, Any]) -> Iterator[None]:
-    """Turn an out-of-memory error of a GPU into one that says what to change.
-
-    Raises:
-        SlqError: a GPU's memory does not suffice.
-    """
+    """Convert an out-of-memory error of a GPU into an SlqError that names the settings to change."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise SlqError(
             f"out of GPU memory ({error}); lower training.micro_batch_size, now {training['micro_batch_size']}, with "
-            f"training.grad_cache on, now {'on' if training['grad_cache'] else 'off'}, or spread it over several GPUs "
-            f"with training.sharding, now {'on' if training['sharding'] else 'off'}; the run goes on "
+            f"training.grad_cache on, now {'on' if training['grad_cache'] else 'off'}, or shard the model over several "
+            f"GPUs with training.sharding, now {'on' if training['sharding'] else 'off'}; the run resumes "
             "from its checkpoint"
         ) from error

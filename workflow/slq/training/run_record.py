@@ -1,4 +1,4 @@
-"""run.json: the record of a run, and that of the untouched backbone, which no training writes."""
+"""run.json, the record of a run: for trained runs, and for the unmodified backbone, which is not trained."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ SCHEMA = 2
 
 
 def register_base(settings: dict[str, Any], backbone_folder: Path, adapter_folder: Path, run_file: Path) -> None:
-    """Record the untouched backbone as a run of its own, the control row: nothing is trained."""
+    """Record the unmodified backbone as a run without training: the zero-shot control (`base`)."""
     backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"])
     sha256 = snapshot_sha256(backbone_folder)
     retriever = build_retriever(BASE, backbone, {}, BASE_SEED)
@@ -33,9 +33,9 @@ def register_base(settings: dict[str, Any], backbone_folder: Path, adapter_folde
 
 
 def build_run_record(settings: dict[str, Any], seed: int, retriever: Any, **measurements: Any) -> dict[str, Any]:
-    """Build the content of run.json: which run, its settings and provenance, and its measurements.
+    """Build the content of run.json: the run's identity, settings, provenance and measurements.
 
-    Trainable parameters do not include the temperature, as in the paper's counts of queries.
+    The number of trainable parameters excludes the temperature, as in the paper's parameter counts.
     """
     backbone = retriever.backbone
     return {
