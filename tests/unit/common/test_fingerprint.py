@@ -161,7 +161,7 @@ def test_the_words_of_a_message_are_code_of_what_reports_alone(tmp_path):
     """A message ends a job; a report may quote it."""
     due = changed(package(tmp_path, **{"training/run": ("weights changed during training", "weights are others")}))
     assert due == set()
-    quoted = {"evaluation/metrics_files": ("does not exist, beside", "is not there, beside")}
+    quoted = {"evaluation/metrics_files": ("does not exist, although", "is not there, although")}
     assert changed(package(tmp_path / "quoted", **quoted)) >= {"render_tables"}
 
 

@@ -125,7 +125,7 @@ def test_a_disputed_item_that_the_set_does_not_have_stops_before_anything_is_ask
     _, _, split = ten
     require_disputed_items({"name": "mmmu", "disputed": ["validation_Art_1"]}, split.items)
     with pytest.raises(
-        SlqError, match=r"datasets\.mmmu\.disputed has 'validation_Art_4', and the dataset's test split has no"
+        SlqError, match=r"datasets\.mmmu\.disputed lists 'validation_Art_4', but the dataset's test split has no"
     ):
         require_disputed_items({"name": "mmmu", "disputed": ["validation_Art_4"]}, split.items)
 

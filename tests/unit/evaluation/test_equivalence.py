@@ -88,7 +88,7 @@ def test_whole_batches_are_asked_in_the_order_of_the_set(slice_, preset):
 
 
 def test_the_same_check_fails_for_lora(slice_, preset):
-    message = r"^mini-mmmu: item 'validation_\w+': the reply with the adapter loaded is '.*', and that of the untouched"
+    message = r"^mini-mmmu: item 'validation_\w+': the reply with the adapter loaded is '.*', but the unmodified"
     with pytest.raises(SlqError, match=message):
         run_prove(slice_, preset, "lora")
 
@@ -98,7 +98,7 @@ def test_the_same_check_fails_for_full_fine_tuning(slice_, preset, monkeypatch):
         run_prove(slice_, preset, "full_ft")
     before = slice_.weights("base")["before"]
     monkeypatch.setattr(equivalence, "read_recorded_weights_hash", lambda saved: before)
-    with pytest.raises(SlqError, match="the backbone with this adapter loaded has other weights than in training"):
+    with pytest.raises(SlqError, match="the backbone with this adapter loaded has other weights than during training"):
         run_prove(slice_, preset, "full_ft")
     monkeypatch.setattr(equivalence, "require_weights_hash", lambda *_: None)
     with pytest.raises(SlqError, match=r"^mini-.*: the reply with the adapter loaded is"):
@@ -124,7 +124,7 @@ def test_one_nudged_weight_is_enough(slice_, preset, monkeypatch, moment):
         return result
 
     monkeypatch.setattr(place, moment, nudged)
-    with pytest.raises(SlqError, match="has other weights than in training"):
+    with pytest.raises(SlqError, match="has other weights than during training"):
         run_prove(slice_, preset)
 
 
@@ -154,7 +154,7 @@ def edit_answers(preset, change):
 
 def test_a_stored_reply_of_base_that_differs_is_named_with_both(slice_, preset):
     edit_answers(preset, lambda lines: lines[3].update(answer="something else"))
-    message = r"^mini-mmmu: item '\w+': the reply is '.*', and base's in .*mini-mmmu\.answers\.jsonl 'something else'"
+    message = r"^mini-mmmu: item '\w+': the reply is '.*', but base's reply in .*mini-mmmu\.answers\.jsonl is 'something else'"
     with pytest.raises(SlqError, match=message):
         run_prove(slice_, preset)
 
@@ -162,9 +162,9 @@ def test_a_stored_reply_of_base_that_differs_is_named_with_both(slice_, preset):
 FAULTS = {
     "another dataset": (
         lambda content: content["inputs"].update(dataset="x"),
-        "made from another dataset than this run's",
+        "generated with another dataset than this run's",
     ),
-    "other settings": (lambda content: content["inputs"].update(settings="x"), "made from another settings"),
+    "other settings": (lambda content: content["inputs"].update(settings="x"), "generated with another settings"),
     "an older version": (
         lambda content: content.update(schema=3),
         "schema 3, not 4: written by a version before 0.2.0",
@@ -194,7 +194,7 @@ def test_answers_that_changed_since_are_an_error(slice_, preset):
     ):
         read_scored_answers(preset / BACKBONE / "slq/seed1/retention/mini-mmmu.json")
     shutil.rmtree(preset / BACKBONE / "slq")
-    with pytest.raises(SlqError, match=r"mini-mmmu\.answers\.jsonl: not as base's job left it"):
+    with pytest.raises(SlqError, match=r"mini-mmmu\.answers\.jsonl: changed since base's job wrote it"):
         run_prove(slice_, preset)
 
 
@@ -206,5 +206,5 @@ def test_answers_of_an_earlier_version_do_not_stay_beside_a_proof(slice_, preset
     run_prove(slice_, preset)
     assert sorted(path.name for path in old.iterdir()) == sorted(f"{name}.json" for name in SETS)
     (old / "mini-mmmu.answers.jsonl").write_text("{}\n")
-    with pytest.raises(SlqError, match=r"answers beside mini-mmmu\.json, which refers to another run's"):
+    with pytest.raises(SlqError, match=r"contains answers, but mini-mmmu\.json refers to the answers of another run"):
         rescore_folder(preset, write=False)

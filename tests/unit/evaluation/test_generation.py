@@ -162,7 +162,9 @@ def test_a_question_with_a_word_that_has_no_embedding_names_its_item(tiny_backbo
 def test_limits_that_the_family_does_not_take_are_an_error(tiny_backbone):
     name = type(tiny_backbone.family).__name__
     require_known_image_limits(tiny_backbone, LIMITS[name])
-    with pytest.raises(SlqError, match=rf"retention_images has the key tiles, which {name} does not take; it takes: "):
+    with pytest.raises(
+        SlqError, match=rf"retention_images has the key tiles, which {name} does not accept; accepted keys: "
+    ):
         require_known_image_limits(tiny_backbone, {"tiles": 3})
 
 

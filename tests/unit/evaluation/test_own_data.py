@@ -151,7 +151,7 @@ def test_a_line_at_fault_is_one_message(split, evaluate, tmp_path, capsys, fault
 def test_a_file_of_captions_that_is_empty_or_absent_says_what_is_expected(lab, split, evaluate, tmp_path, capsys):
     assert evaluate([]) == 1
     assert capsys.readouterr().err == (
-        f"slq: error: {tmp_path}/mine.jsonl: holds no lines; expected one for each image, {FORM}\n"
+        f"slq: error: {tmp_path}/mine.jsonl: is empty; expected one line per image, {FORM}\n"
     )
     where = ["--images", str(split.root), "--captions", str(tmp_path / "none.jsonl")]
     assert main(["evaluate", str(lab.run(*RUNS[0])), *where, *lab.config]) == 1

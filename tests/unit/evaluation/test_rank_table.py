@@ -134,7 +134,7 @@ def test_a_variant_names_what_it_counts(vectors, names, captions, fold):
 
 @pytest.mark.parametrize("size", [5, 1000])
 def test_folds_must_come_out_even(vectors, size):
-    with pytest.raises(SlqError, match=f"12 images do not divide into folds of {size}"):
+    with pytest.raises(SlqError, match=f"12 images cannot be divided into folds of {size} images"):
         rank_within_folds(*vectors, fold_size=size)
 
 

@@ -92,8 +92,8 @@ def test_tampering_is_noticed_and_written_anew_on_request(results, change, capsy
     before = bytes_of(results)
     assert main(["score", str(results)]) == 1
     shown = capsys.readouterr()
-    assert "1 of 1 metrics files are not what their ranks or answers give now" in shown.err
-    assert f"{results / METRICS}: not what its ranks give now: " in shown.out and "metrics" in shown.out
+    assert "1 of 1 metrics files do not match their ranks or answers" in shown.err
+    assert f"{results / METRICS}: does not match its ranks: " in shown.out and "metrics" in shown.out
     assert bytes_of(results) == before
     assert main(["score", str(results), "--write"]) == 0
     assert main(["score", str(results)]) == 0
@@ -116,32 +116,32 @@ def twice(table):
 
 
 FAULTS = {
-    "another gallery": (edited(renamed), "ranks for another gallery"),
+    "another gallery": (edited(renamed), "ranks in another gallery"),
     "another image": (
         edited(lambda table: table.assign(image=table["image"].where(table.index != 0, "1"))),
-        r"set\.ranks\.parquet: its queries and images are not those that set\.json was made from",
+        r"set\.ranks\.parquet: its queries and images are not those of set\.json",
     ),
     "an id twice": (edited(twice), r"1 t2i queries occur more than once \(first: '0#0'\)"),
-    "an item less": (edited(lambda table: table[1:]), "t2i ranks of variant 'five', and the dataset has"),
+    "an item less": (edited(lambda table: table[1:]), "t2i ranks of variant 'five', but the dataset has"),
     "a variant less": (
         edited(lambda table: table[table["variant"] != "folds"]),
-        "holds 0 t2i ranks of variant 'folds', and the dataset has",
+        "contains 0 t2i ranks of variant 'folds', but the dataset has",
     ),
     "a rank beyond the gallery": (
         edited(lambda table: table.assign(rank=table["rank"].where(table.index != 0, 21))),
-        "t2i rank of '0#0' is not within 1 and 20",
+        "t2i rank of '0#0' is not between 1 and 20",
     ),
     "a rank that is no number": (
         edited(lambda table: table.assign(rank=table["rank"].where(table.index != 0))),
-        "column 'rank' holds something else than whole numbers",
+        "column 'rank' must contain whole numbers only",
     ),
     "another direction": (
         edited(lambda table: table.assign(direction=table["direction"].replace("i2t", "tr"))),
-        "holds 0 i2t ranks of variant 'five', and the dataset has 20 queries",
+        "contains 0 i2t ranks of variant 'five', but the dataset has 20 queries",
     ),
     "another caption": (
         edited(lambda table: table.assign(query=table["query"].where(table.index != 0, "99#0"))),
-        "ranks for another gallery",
+        "ranks in another gallery",
     ),
     "no ranks against the query": (
         edited(lambda table: table.drop(columns="rank_pessimistic")),
@@ -151,8 +151,11 @@ FAULTS = {
         lambda results: (results / RANKS).write_bytes(b"PAR1"),
         r"set\.ranks\.parquet: not a readable parquet file",
     ),
-    "no ranks at all": (lambda results: (results / RANKS).unlink(), r"set\.ranks\.parquet: does not exist, beside set"),
-    "no metrics": (lambda results: (results / METRICS).unlink(), r"set\.json: does not exist, beside set\.ranks"),
+    "no ranks at all": (
+        lambda results: (results / RANKS).unlink(),
+        r"set\.ranks\.parquet: does not exist, although set\.json needs it",
+    ),
+    "no metrics": (lambda results: (results / METRICS).unlink(), r"set\.json: does not exist, although set\.ranks"),
     "an older schema": (
         lambda results: write_json(results / METRICS, read_json(results / METRICS) | {"schema": 2}),
         "schema 2, not 3: written by a version before 0.2.0",

@@ -153,7 +153,7 @@ def test_a_wrong_value_names_set_direction_both_numbers_and_where_to_look(
     assert (
         f"tiny on mini-coco (16 images, 80 captions), {direction} R@5: expected {wrong[direction]:g} ± 0.01" in message
     )
-    assert f"found {published[direction]:.2f}. Data or scorer are not what they should be: look at" in message
+    assert f"found {published[direction]:.2f}. The data or the evaluation is wrong: check" in message
     assert not (tmp_path / "reference_check.json").exists()
 
 
@@ -179,7 +179,7 @@ def test_a_set_without_a_published_value_is_named_and_nothing_at_all_is_an_error
     golden = golden_file(tmp_path / "golden.csv", published)
     found = check(encoders, data, golden, "mini-coco", "mini-flickr30k")
     assert found["unchecked"] == ["tiny on mini-flickr30k: no published value on flickr30k"]
-    with pytest.raises(SlqError, match=r"golden\.csv: no value on any of the preset's datasets"):
+    with pytest.raises(SlqError, match=r"golden\.csv: no value for any of the preset's datasets"):
         check(encoders, data, golden, "mini-flickr30k")
     with pytest.raises(SlqError, match=r"golden\.csv: has no value of tiny.*there are CLIP-ViT-B-32"):
         check(encoders, data, golden_file(golden, published, model="CLIP-ViT-B-32"))

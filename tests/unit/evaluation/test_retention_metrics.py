@@ -143,10 +143,10 @@ def test_a_changed_scorer_is_noticed_and_written_on_request_alone(results, monke
     monkeypatch.setitem(scorers.SCORERS, "first-letter-1", strict)
     assert main(["score", str(results)]) == 1
     shown = capsys.readouterr()
-    assert "3 of 3 metrics files are not what their ranks or answers give now" in shown.err
+    assert "3 of 3 metrics files do not match their ranks or answers" in shown.err
     first = next(line for line in shown.out.splitlines() if "two" in line and "first-letter-1" in line)
     assert first.split()[1:] == ["first-letter-1", "40.00", "0.00"]
-    assert "not what its answers give now: disagreements, scores, the disagreements file" in shown.out
+    assert "does not match its answers: disagreements, scores, the disagreements file" in shown.out
     assert bytes_of(results) == before
     assert main(["score", str(results), "--write"]) == 0
     assert main(["score", str(results)]) == 0
@@ -184,7 +184,7 @@ def edit_json(path, change):
 ANSWERS = "one/retention/mmmu.answers.jsonl"
 METRICS = "one/retention/mmmu.json"
 FAULTS = {
-    "an item is missing": (ANSWERS, lambda lines: lines.pop(), "holds 9 answers, and the dataset has 10 items"),
+    "an item is missing": (ANSWERS, lambda lines: lines.pop(), "contains 9 answers, but the dataset has 10 items"),
     "an id stands twice": (
         ANSWERS,
         lambda lines: lines[4].update(id="b"),
@@ -193,14 +193,14 @@ FAULTS = {
     "another version of the dataset": (
         ANSWERS,
         lambda lines: lines[4].update(answers=["scarlet"]),
-        r"its questions are not those that mmmu\.json was made from \(inputs\.questions\): answers of another version",
+        r"its questions are not those of mmmu\.json \(inputs\.questions\), so these are answers to another version",
     ),
-    "another order": (ANSWERS, lambda lines: lines.reverse(), "answers of another version of the dataset"),
+    "another order": (ANSWERS, lambda lines: lines.reverse(), "answers to another version of the dataset"),
     "no gold": (ANSWERS, lambda lines: lines[2].pop("answers"), r"jsonl:3: 'answers' must be a list, found None"),
     "an unknown scorer": (
         METRICS,
         lambda content: content.update(scorer="first-letter-0"),
-        r"mmmu\.json: scorer 'first-letter-0' is none of those that apply to 'mmmu': vlmevalkit-exact-2, ",
+        r"mmmu\.json: scorer 'first-letter-0' does not apply to 'mmmu'; expected one of vlmevalkit-exact-2, ",
     ),
     "an older schema": (
         METRICS,

@@ -115,7 +115,7 @@ def test_images_may_be_stretched_before_they_are_cut(backbone, processor):
 
 
 def test_limits_that_the_family_does_not_take_are_refused(backbone):
-    with pytest.raises(SlqError, match="max_tiles, which LlavaNext does not take; it takes: square"):
+    with pytest.raises(SlqError, match="max_tiles, which LlavaNext does not accept; accepted keys: square"):
         MllmEncoder(backbone, WORDS, images={"max_tiles": 4})
 
 

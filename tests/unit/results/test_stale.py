@@ -158,7 +158,7 @@ def test_an_edit_is_found_by_score(edited: Any, capsys: pytest.CaptureFixture[st
     lab, kind, _ = edited
     assert main(["score", str(lab / "results/mini")]) == 1
     said = capsys.readouterr()
-    assert f"{lab / FILES[kind]}: not what its {kind} give now: " in said.out
+    assert f"{lab / FILES[kind]}: does not match its {kind}: " in said.out
     assert main(["score", str(lab / "results/mini"), "--write"]) == 0
     assert main(["score", str(lab / "results/mini")]) == 0
     assert cell(tables(MINI, lab / "results")[SHOWN[kind][0]], *SHOWN[kind][1:]).state == "measured"
@@ -200,7 +200,7 @@ def test_a_file_without_the_hash_is_stale_until_it_is_written_anew(lab: Path, ca
     change(lab / FILES["ranks"], inputs={key: value for key, value in inputs.items() if key != "ranks"})
     assert "other ranks than" in check_freshness(lab / FILES["ranks"], read_json(lab / FILES["ranks"])).stale_reason
     assert main(["score", str(lab / "results")]) == 1
-    assert "mini-f.json: not what its ranks give now: inputs.ranks" in capsys.readouterr().out
+    assert "mini-f.json: does not match its ranks: inputs.ranks" in capsys.readouterr().out
     assert main(["score", str(lab / "results"), "--write"]) == 0
     assert read_json(lab / FILES["ranks"])["inputs"] == inputs
 

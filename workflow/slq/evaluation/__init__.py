@@ -1,1 +1,1 @@
-"""Evaluation of runs: retrieval by ranks, retention by the correctness of answers."""
+"""Evaluation of runs: retrieval (recall@K from stored ranks) and retention (scores from stored answers)."""

@@ -1,7 +1,7 @@
-"""Matching rules that judge free-text replies: to open questions and to requests to read the text in an image.
+"""Matching rules that judge free-text replies to open questions and to text-reading (OCR) requests.
 
-A rule takes the accepted answers and the reply. As in slq.evaluation.option_parsing, each rule reproduces the protocol
-that it comes from, oddities included.
+A rule compares a reply with the accepted answers. As in `slq.evaluation.option_parsing`, each rule reproduces the
+evaluation protocol that it comes from, including the protocol's quirks.
 """
 
 import re
@@ -16,8 +16,8 @@ class Judgement:
 
     Attributes:
         is_correct: whether the reply is correct.
-        reason: why, in a few words.
-        parsed: the answer that was read in the reply, or None if none was.
+        reason: short explanation of the judgement.
+        parsed: the answer that was parsed from the reply, or None.
     """
 
     is_correct: bool
@@ -33,7 +33,7 @@ NUMBER_PATTERN = re.compile(r"[-+]?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0
 
 
 def match_normalised(answers: Sequence[str], reply: str) -> Judgement:
-    """Judge a reply by our own exact rule: after `normalise_text` it equals an answer, as text or as a number."""
+    """Judge a reply by our own exact rule: after `normalise_text`, it equals an answer as text or as a number."""
     parsed = normalise_text(reply)
     return judge_whole_reply(
         parse_number_or_text(parsed) in {parse_number_or_text(normalise_text(answer)) for answer in answers}, parsed
@@ -41,25 +41,25 @@ def match_normalised(answers: Sequence[str], reply: str) -> Judgement:
 
 
 def normalise_text(text: str) -> str:
-    """Return a text in lower case, without surrounding whitespace and without a final dot."""
+    """Lower-case a text, and remove surrounding whitespace and one final dot."""
     return text.strip().lower().removesuffix(".").strip()
 
 
 def parse_number_or_text(text: str) -> Decimal | str:
-    """Parse a normalised text as a number, thousands separators allowed; return the text itself if it is none."""
+    """Parse a normalised text as a number, possibly with thousands separators; return other texts unchanged."""
     return Decimal(text.replace(",", "")) if NUMBER_PATTERN.fullmatch(text) else text
 
 
 def match_verbatim(answers: Sequence[str], reply: str) -> Judgement:
-    """Judge a reply by our own strict rule: it equals an answer letter by letter, surrounding whitespace aside."""
+    """Judge a reply by our own strict rule: apart from surrounding whitespace, it equals an answer exactly."""
     parsed = reply.strip()
     return judge_whole_reply(parsed in {answer.strip() for answer in answers}, parsed)
 
 
 def match_lowercase(answers: Sequence[str], reply: str) -> Judgement:
-    """Judge a reply by whether, in lower case and without final dots, it equals an answer in lower case.
+    """Judge a reply by whether, lower-cased and without final dots, it equals a lower-cased answer.
 
-    The answer's own final dot is not removed.
+    Final dots of the answer are not removed.
 
     Source: EvolvingLMMs-Lab/lmms-eval 75571cfe, lmms_eval/tasks/realworldqa/utils.py, as of #1274.
     """
@@ -72,7 +72,7 @@ def judge_whole_reply(is_correct: bool, parsed: str) -> Judgement:
     return Judgement(is_correct, "is the answer" if is_correct else "is not the answer", parsed or None)
 
 
-# ---- MMMU's open questions ----
+# ---- open questions of MMMU (Yue et al. 2024) ----
 
 ANSWER_INDICATORS = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
 MMMU_NUMBER_PATTERNS = (
@@ -83,7 +83,7 @@ MMMU_NUMBER_PATTERNS = (
 
 
 def match_mmmu(answers: Sequence[str], reply: str) -> Judgement:
-    """Judge a reply by whether a key phrase of it contains an answer, or a number in one equals it to two decimals.
+    """Judge a reply by whether one of its key phrases contains an answer, as text or as a number to two decimals.
 
     Source: MMMU-Benchmark/MMMU bb0b95a, mmmu/utils/eval_utils.py; lmms-eval does the same since its #1471.
     """
@@ -104,9 +104,9 @@ def match_mmmu(answers: Sequence[str], reply: str) -> Judgement:
 def extract_key_pieces(reply: str) -> list[str]:
     """Extract the key phrase of each line of a reply: the shortest text after the last occurrence of an indicator.
 
-    Lines without an indicator give none; if no line has one, the whole reply is the only phrase. In the last line "="
-    is an indicator too. The original is meant to split at sentences as well, but it looks for their capital letters in
-    a reply that it has already put in lower case.
+    A line without an indicator has no key phrase. If no line has one, the whole reply is the only key phrase. In the
+    last line, "=" is an indicator too. The original also intends to split lines at sentences, but never does: it
+    searches for the sentences' capital letters after it has lower-cased the reply.
     """
     cleaned = reply.strip().strip(".").lower()
     lines = cleaned.split("\n")
@@ -123,9 +123,9 @@ def extract_key_pieces(reply: str) -> list[str]:
 
 
 def normalise_mmmu(text: str) -> list[float | str]:
-    """Normalise a text as MMMU does: a number rounded to two decimals, or the text in lower case.
+    """Normalise a text as MMMU does: to a number rounded to two decimals, or else to lower case.
 
-    A single character gives two texts, with a blank before it and with a blank after it.
+    A single character gives two texts: one with a space before it, one with a space after it.
     """
     text = text.strip()
     try:
@@ -135,14 +135,14 @@ def normalise_mmmu(text: str) -> list[float | str]:
         return [f" {text}", f"{text} "] if len(text) == 1 else [text]
 
 
-# ---- OCRBench ----
+# ---- OCRBench (Liu et al. 2024) ----
 
-# U+FF01 to U+FF5E and the ideographic blank; unlike NFKC no circled digits, superscripts or units.
+# U+FF01 to U+FF5E and the ideographic space. Unlike NFKC, circled digits, superscripts and units are unchanged.
 FULLWIDTH_TO_HALFWIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
 
 
 def match_substring(answers: Sequence[str], reply: str) -> Judgement:
-    """Judge a reply by whether it contains an answer, both in lower case and on one line.
+    """Judge a reply by whether it contains an answer, with both lower-cased and newlines replaced by spaces.
 
     Source: open-compass/VLMEvalKit e8e78f05, vlmeval/dataset/image_vqa.py, class OCRBench.
     """
@@ -158,9 +158,9 @@ def match_substring_halfwidth(answers: Sequence[str], reply: str) -> Judgement:
 
 
 def match_formula(answers: Sequence[str], reply: str) -> Judgement:
-    """Judge a reply by whether it contains an answer, both without blanks and newlines.
+    """Judge a reply by whether it contains an answer, with spaces and newlines removed from both.
 
-    Upper and lower case matter, and tabs remain.
+    The comparison is case-sensitive, and tabs are not removed.
 
     Source: both of the above; lmms-eval preserves the reply's case since #1278.
     """
@@ -168,14 +168,14 @@ def match_formula(answers: Sequence[str], reply: str) -> Judgement:
 
 
 def lowercase_single_line(text: str) -> str:
-    """Return a text in lower case, without surrounding whitespace and with newlines replaced by blanks."""
+    """Lower-case a text, strip surrounding whitespace, and replace newlines by spaces."""
     return text.lower().strip().replace("\n", " ")
 
 
 def judge_substring(answers: Sequence[str], reply: str, normalise: Callable[[str], str]) -> Judgement:
-    """Judge a reply by whether it contains an answer after both are normalised; the first one found is `parsed`.
+    """Judge a reply by whether it contains an answer, with both normalised; `parsed` is the first answer found.
 
-    The reason states the reply's length, since long replies, and those that repeat the question, match more easily.
+    The reason states the reply's length, because long replies and replies that repeat the question match more easily.
     """
     text = normalise(reply)
     for answer in answers:

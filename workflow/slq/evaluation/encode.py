@@ -1,4 +1,4 @@
-"""Embeddings of the images and captions of a retrieval split."""
+"""Embedding of the images and captions of a retrieval split, in batches."""
 
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -18,7 +18,7 @@ from slq.models.retriever import Retriever
 
 @torch.inference_mode()
 def embed_messages(retriever: Retriever, messages: Iterable[Message], batch_size: int) -> np.ndarray:
-    """Embed messages as unit vectors (n, d) in float32, in the order of the messages; batches follow that order too."""
+    """Embed messages, in batches of consecutive messages, as unit vectors (n, d) in float32 in the same order."""
     return embed_in_batches(retriever.embed, messages, batch_size)
 
 
@@ -33,15 +33,15 @@ def embed_split(
     """Embed the images and captions of a split as unit vectors.
 
     Args:
-        feature_cache: the stored features of the split's images; without it the images are read, one batch at a time.
+        feature_cache: cached features of the split's images. Without it, image files are read one batch at a time.
 
     Returns:
-        Image embeddings (I, d), caption embeddings (T, d), and the image index of each caption (T,).
+        image embeddings (I, d), caption embeddings (T, d), and the image index of each caption (T,).
     """
     captions = [text for item in split.items for text in item["captions"]]
     with split.naming_items():
         texts = [tokenize_message(backbone, message_parts(text, prompt["text"])) for text in captions]
-    # Texts first: they are cheaper, and one may be too long. Sorting them by length saves most of the padding.
+    # Texts come first: they are cheaper, and a text that is too long fails early. Sorting by length saves padding.
     order = sorted(range(len(texts)), key=lambda number: texts[number].length)
     text_embeddings = embed_messages(retriever, (texts[number] for number in order), batch_size)[np.argsort(order)]
     bar = Progress(range(len(split.items)), desc=f"{split.name} images")
@@ -50,17 +50,20 @@ def embed_split(
 
 
 def embed_in_batches(embed_batch: Callable[[list[Any]], Tensor], items: Iterable[Any], batch_size: int) -> np.ndarray:
-    """Encode items in batches of `batch_size` and return their vectors (n, d) in the order of the items."""
+    """Embed items in batches of `batch_size` and return their vectors (n, d) in the order of the items."""
     remaining = iter(items)
     batches = iter(lambda: list(islice(remaining, batch_size)), [])
     return np.concatenate([embed_batch(batch).cpu().numpy() for batch in batches])
 
 
 def embed_split_with_encoder(encoder: Any, split: Split, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Embed the images (I, d) and captions (T, d) of a split.
+    """Embed the images and captions of a split with an encoder, e.g. a dual encoder.
 
     Args:
         encoder: an object with the methods `encode_images` and `encode_texts`.
+
+    Returns:
+        image embeddings (I, d) and caption embeddings (T, d).
     """
     bar = Progress(split.items, desc=f"{split.name} images")
     images = (split.open(item["image"]) for item in bar)

@@ -1,9 +1,12 @@
-"""Equivalence check: a run answers exactly as its untouched backbone does, so that it may inherit base's answers.
+"""Equivalence check: a run answers exactly as the unmodified backbone, so that it may inherit base's answers.
 
-The backbone's weights must have the same hash before and after training, now, and with the trained adapter loaded. The
-first items of every dataset are answered by the untouched backbone and by the same backbone with the adapter loaded;
-the replies must agree token by token, and must be the replies stored for base. Before the second set of replies, the
-adapter embeds texts and images with its queries, so that any state which embedding leaves in the model would show.
+The check has three conditions:
+- The hash of the backbone's weights is the same before training, after training, now, and with the adapter loaded.
+- The backbone gives the same replies, token by token, to the first items of every dataset with and without the adapter.
+- These replies equal the replies stored for base.
+
+Between the two sets of replies, the retriever embeds texts and images with its queries. Any state that embedding leaves
+in the model would thus change the second set.
 """
 
 from dataclasses import dataclass
@@ -34,15 +37,15 @@ from slq.models.prefix import tokenize_message
 
 @dataclass(frozen=True)
 class EquivalenceSample:
-    """First batches of a dataset, their generation parameters, and base's answers to the dataset.
+    """The first batches of a dataset, with their generation parameters and base's stored answers.
 
     Attributes:
-        name: the dataset's name.
-        split: its test split.
+        name: name of the dataset.
+        split: the dataset's test split.
         items: the items that are answered again, in whole batches.
-        params: the parameters that the items are answered with.
-        base_answers: base's answers to the whole dataset.
-        inputs: hashes by name, for the check record.
+        params: generation parameters of the items.
+        base_answers: base's stored answers to the whole dataset.
+        inputs: hashes of the inputs by name, for the check record.
     """
 
     name: str
@@ -53,7 +56,7 @@ class EquivalenceSample:
     inputs: dict[str, str]
 
     def generate_replies(self, backbone: Backbone) -> tuple[list[str], list[list[int]]]:
-        """Generate replies in the batches that base was run in, and return the prompts and the replies' token ids."""
+        """Generate replies in the same batches as base, and return the prompts and the replies' token ids."""
         batches = Progress(list(self.params.iter_batches(self.items)), desc=f"{self.name} equivalence check")
         found = [generate_reply_ids(backbone, self.split, batch, self.params) for batch in batches]
         return [prompt for prompts, _ in found for prompt in prompts], [ids for _, replies in found for ids in replies]
@@ -69,16 +72,13 @@ def check_equivalence(
     out: Path,
     events_file: Path,
 ) -> None:
-    """Check that a run answers as base does, and record for every retention dataset that it inherits base's numbers.
+    """Check that a run answers as base does; for every retention dataset, record that it inherits base's metrics.
 
-    Nothing is written if anything differs.
+    Nothing is written if a weight, a token or a stored reply differs, or if base's answers have other inputs.
 
     Args:
-        base_folder: the folder of base's answers and metrics.
-        answer_hashes_file: the hashes of these answers, as recorded by the job that generated them.
-
-    Raises:
-        SlqError: a weight, a token or a stored reply differs, or base's answers were made from other inputs.
+        base_folder: folder of base's answers and metrics.
+        answer_hashes_file: hashes of base's answers files, recorded by the job that generated the answers.
     """
     events = EventLog.for_next_attempt(adapter_folder / "events" / events_file.name)
     retention_settings, num_items = settings["retention"], settings["equivalence_items"]
@@ -130,12 +130,10 @@ def build_sample(
     base_folder: Path,
     answer_hashes_file: Path,
 ) -> EquivalenceSample:
-    """Build the sample of a dataset: its first `num_items` items, and base's answers to the dataset.
-
-    The number of items is rounded up to whole batches.
+    """Build the sample of a dataset: its first `num_items` items, rounded up to whole batches, and base's answers.
 
     Raises:
-        SlqError: base's files are not those that its job wrote, or were made from other inputs.
+        SlqError: base's answers were changed after its job wrote them, or have other inputs than this run.
     """
     name, params = entry["name"], build_generation_params(retention_settings, entry)
     split = read_split(data, name, "test")
@@ -145,28 +143,26 @@ def build_sample(
     for key in ("backbone", "dataset", "settings"):
         if answers.metrics["inputs"].get(key) != inputs[key]:
             raise SlqError(
-                f"{answers.path}: made from another {key} than this run's; answer the dataset with base again"
+                f"{answers.path}: generated with another {key} than this run's (inputs.{key}); generate base's answers "
+                "again"
             )
     answers_hash = hash_file(answers.path)
     if read_json(answer_hashes_file)["answers"].get(name) != answers_hash:
         raise SlqError(
-            f"{answers.path}: not as base's job left it ({answer_hashes_file}); answer the dataset with base again"
+            f"{answers.path}: changed since base's job wrote it (hash in {answer_hashes_file}); generate base's "
+            "answers again"
         )
     inputs |= {"questions": answers.metrics["inputs"]["questions"], "answers": answers_hash}
     return EquivalenceSample(name, split, items, params, answers, inputs)
 
 
 def read_recorded_weights_hash(adapter_file: Path) -> str:
-    """Read the hash of the backbone's weights that training recorded, which must be the same before and after training.
-
-    Raises:
-        SlqError: training changed the weights.
-    """
+    """Read the recorded hash of the backbone's weights, after checking that training did not change it."""
     weights = read_json(adapter_file)["weights"]
     if weights["before"] != weights["after"]:
         raise SlqError(
             f"{adapter_file}: training changed the backbone's weights (sha256 {weights['before'][:12]} before, "
-            f"{weights['after'][:12]} after): its answers are its own, and are not inherited"
+            f"{weights['after'][:12]} after), so the run cannot inherit base's answers"
         )
     before: str = weights["before"]
     return before
@@ -177,13 +173,13 @@ def require_weights_hash(backbone: Backbone, expected_hash: str, description: st
     found_hash = hash_weights(backbone.model)
     if found_hash != expected_hash:
         raise SlqError(
-            f"{description} has other weights than in training (sha256 {found_hash[:12]}, recorded "
+            f"{description} has other weights than during training (sha256 {found_hash[:12]}, expected "
             f"{expected_hash[:12]})"
         )
 
 
 def embed_sample(retriever: Any, backbone: Backbone, sample: EquivalenceSample) -> int:
-    """Embed the sample's questions and then its images, as retrieval does, and return the number of vectors."""
+    """Embed the sample's questions and images as in retrieval, and return the number of embeddings."""
     texts = [item["question"] for item in sample.items]
     images = [backbone.family.process(sample.split.open(path)) for item in sample.items for path in item["images"]]
     messages = [tokenize_message(backbone, (part,)) for part in [*texts, *images]]
@@ -198,8 +194,8 @@ def require_same_replies(
         if before != after:
             decoded = [backbone.tokenizer.decode(ids) for ids in (after, before)]
             raise SlqError(
-                f"{sample.name}: item {item['id']!r}: the reply with the adapter loaded is {decoded[0]!r}, and that of "
-                f"the untouched backbone {decoded[1]!r}: not equivalent"
+                f"{sample.name}: item {item['id']!r}: the reply with the adapter loaded is {decoded[0]!r}, but the "
+                f"unmodified backbone's reply is {decoded[1]!r}: not equivalent"
             )
 
 
@@ -208,15 +204,15 @@ def require_stored_replies(sample: EquivalenceSample, answered_items: Items) -> 
     for item, stored in zip(answered_items, sample.base_answers.items, strict=False):
         if item != stored:
             raise SlqError(
-                f"{sample.name}: item {item['id']!r}: the reply is {item['answer']!r}, and base's in "
-                f"{sample.base_answers.path} {stored['answer']!r} (item {stored['id']!r}): not equivalent"
+                f"{sample.name}: item {item['id']!r}: the reply is {item['answer']!r}, but base's reply in "
+                f"{sample.base_answers.path} is {stored['answer']!r} (item {stored['id']!r}): not equivalent"
             )
 
 
 def write_check_record(out: Path, sample: EquivalenceSample, base_folder: Path, check_record: dict[str, Any]) -> None:
-    """Write the file that takes the place of a dataset's metrics and refers to base's.
+    """Write a metrics file of a dataset that contains no metrics but refers to base's metrics file.
 
-    Answers and disagreements of the run's own, left by an earlier version, would contradict it and are deleted.
+    The run's own answers and disagreements, which an earlier version may have written, are deleted.
     """
     for ending in ("answers", "disagreements"):
         (out / f"{sample.name}.{ending}.jsonl").unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""Freshness of metrics files: whether one still follows from the ranks or answers beside it.
+"""Freshness check of metrics files: whether a file still matches the ranks or answers stored next to it.
 
-Everything that reads a metrics file checks this. The file names the hash of the ranks or answers that it was made from;
-where that hash matches, the numbers are computed again. Confidence intervals are not drawn again, as that takes seconds
-for a large dataset; `slq score` does so.
+All readers of metrics files run this check. A metrics file contains the hash of the ranks or answers that it was
+computed from. If the hash matches, the metrics are recomputed and compared. Bootstrap confidence intervals are not
+recomputed, because this takes seconds for a large dataset; `slq score` recomputes them.
 """
 
 from collections import Counter
@@ -37,20 +37,20 @@ REPORTED_KEYS = (
     "n",
     "disputed",
 )  # keys of a retention metrics file that tables report
-ROUND_OFF_TOLERANCE = 1e-7  # percentage points: the order of summation alone changes less
-CACHE_SIZE = 4096  # files whose result is cached while they and the files beside them do not change
+ROUND_OFF_TOLERANCE = 1e-7  # percentage points; another order of summation changes a metric by less
+CACHE_SIZE = 4096  # number of files whose result is cached, as long as the files do not change
 
 FileStamp = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """Result of the freshness check of one metrics file; each reason is text to append to the file's name.
+    """Result of the freshness check of one metrics file; each reason is a predicate to append to the file's name.
 
     Attributes:
-        path: the file; if it inherits its numbers, possibly the file that it refers to.
-        stale_reason: why its numbers do not follow from its ranks or answers, or "" if they do.
-        unchecked_reason: why it could not be checked, or "" if it could.
+        path: the checked file; for a file that inherits its metrics, possibly the file that it refers to.
+        stale_reason: why the metrics do not match the ranks or answers, or "" if they match.
+        unchecked_reason: why the file could not be checked, or "" if it was checked.
     """
 
     path: Path
@@ -59,18 +59,15 @@ class Freshness:
 
 
 def check_freshness(path: Path, content: Mapping[str, Any]) -> Freshness:
-    """Check whether the metrics file at `path` follows from the ranks or answers beside it.
+    """Check whether the metrics file at `path` matches the ranks or answers next to it.
 
-    JSON files in other folders than those of metrics are not checked. For an inheriting file the check is whether the
-    answers that its equivalence check used are still base's, and whether base's numbers follow from them.
-
-    Raises:
-        SlqError: the file has no hashes, or is incomplete.
+    JSON files outside METRICS_FOLDERS are not checked. A file that inherits base's metrics is fresh if base's answers
+    are still those of the run's equivalence check, and base's metrics match them.
     """
     if path.parent.name not in METRICS_FOLDERS:
         return Freshness(path)
     if not isinstance(content.get("inputs", {}), Mapping):
-        raise SlqError(f"{path}: key inputs is {content['inputs']!r}; expected hashes by name: make the file again")
+        raise SlqError(f"{path}: key inputs is {content['inputs']!r}; expected hashes by name: create the file again")
     if conflicting_files := _find_conflicting_adapters(path, content):
         return Freshness(
             path, f"is not of this run: it is of another adapter (inputs.adapter) than {conflicting_files}"
@@ -98,9 +95,12 @@ def check_freshness(path: Path, content: Mapping[str, Any]) -> Freshness:
 
 
 def _find_conflicting_adapters(path: Path, content: Mapping[str, Any]) -> str:
-    """Find the files of the same run that name another adapter, if they are no fewer than those that name this file's.
+    """Find files of the same run with another adapter hash, if at least as many files have it as this file's hash.
 
     This detects a metrics file that was copied from another run together with its ranks or answers.
+
+    Returns:
+        the conflicting files, relative to the preset's folder, joined by commas; "" if there are none.
     """
     files = (other for kind in METRICS_FOLDERS for other in sorted(path.parents[1].glob(f"{kind}/*.json")))
     adapter_by_file = {other: adapter for other in files if (adapter := _read_adapter_hash(other, _file_stamp(other)))}
@@ -119,7 +119,7 @@ def _find_conflicting_adapters(path: Path, content: Mapping[str, Any]) -> str:
 
 @lru_cache(maxsize=CACHE_SIZE)
 def _read_adapter_hash(path: Path, _metrics_stamp: FileStamp) -> str | None:
-    """Read the adapter hash that a metrics file names, or None; the stamp only invalidates the cached result."""
+    """Read the adapter hash in a metrics file, or None; the stamp only invalidates the cached result."""
     content = read_json(path)
     inputs = content.get("inputs") if isinstance(content, dict) else None
     adapter = inputs.get("adapter") if isinstance(inputs, dict) else None
@@ -127,7 +127,7 @@ def _read_adapter_hash(path: Path, _metrics_stamp: FileStamp) -> str | None:
 
 
 def _file_stamp(path: Path) -> FileStamp:
-    """Return the time, size and inode of a file, which change when it is rewritten; empty if it does not exist."""
+    """Return modification time, size and inode, which change when a file is rewritten; empty for a missing file."""
     if not path.is_file():
         return ()
     stat = path.stat()
@@ -135,7 +135,7 @@ def _file_stamp(path: Path) -> FileStamp:
 
 
 def _relative_to_preset(path: Path, other: Path) -> str:
-    """Return `other` relative to the folder of the preset whose results `path` belongs to."""
+    """Return `other` relative to the results folder of the preset that `path` belongs to."""
     return other.relative_to(preset_folder(path)).as_posix()
 
 
@@ -143,7 +143,7 @@ def _relative_to_preset(path: Path, other: Path) -> str:
 def _check_against_source(
     path: Path, source_path: Path, _metrics_stamp: FileStamp, source_stamp: FileStamp
 ) -> Freshness:
-    """Check a metrics file against its ranks or answers; the stamps invalidate the cached result."""
+    """Check a metrics file against its ranks or answers; the stamps only invalidate the cached result."""
     source_kind = "ranks" if path.parent.name == RETRIEVAL_FOLDER else "answers"
     if not source_stamp:
         return Freshness(path, unchecked_reason=f"has no {source_kind} beside it")
@@ -157,7 +157,7 @@ def _check_against_source(
 
 
 def _first_recall_difference(path: Path) -> str:
-    """Describe the first number of a retrieval metrics file that its ranks do not give, or return ""."""
+    """Describe the first metric of a retrieval metrics file that differs from its ranks, or return ""."""
     metrics, variants, table = read_metrics_and_ranks(path)
     if metrics["variant"] in metrics["variants"]:
         return f"variant is {metrics['variant']}, which stands under variants too"
@@ -172,7 +172,7 @@ def _first_recall_difference(path: Path) -> str:
 
 
 def _first_score_difference(path: Path) -> str:
-    """Describe the first reported number of a retention metrics file that its answers do not give, or return ""."""
+    """Describe the first reported metric of a retention metrics file that differs from its answers, or return ""."""
     answers = read_scored_answers(path)
     return _first_difference(
         answers.metrics, answers.recompute_metrics()[0], [key for key in REPORTED_KEYS if key in answers.metrics]

@@ -1,4 +1,4 @@
-"""Greedy generation of answers to retention questions by the trained backbone itself, with images or blind."""
+"""Greedy generation of a backbone's answers to retention questions, with images or blind (without images)."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -23,11 +23,11 @@ class GenerationParams:
     """Parameters of answer generation.
 
     Attributes:
-        max_new_tokens: limit on the tokens of a reply, its end token included.
-        batch_size: questions per batch; batches follow the order of the items, so they do not depend on earlier
+        max_new_tokens: maximum number of tokens of a reply, including its end token.
+        batch_size: number of questions per batch. Batches follow the order of the items and do not depend on earlier
             progress.
-        image_limits: how images are tiled or scaled: keyword arguments of the family's `process_question_images`, from
-            the configuration's `retention_images`.
+        image_limits: limits on tiling and scaling of images (`retention_images` in config.yaml), the keyword arguments
+            of the family's `process_question_images`.
     """
 
     max_new_tokens: int
@@ -35,17 +35,17 @@ class GenerationParams:
     image_limits: Mapping[str, int] = field(default_factory=dict)
 
     def iter_batches(self, items: Items, num_done: int = 0) -> Iterator[Items]:
-        """Iterate over the batches of the items after the first `num_done`, which must be whole batches."""
+        """Iterate over the batches after the first `num_done` items, which must be whole batches."""
         return (items[start : start + self.batch_size] for start in range(num_done, len(items), self.batch_size))
 
 
 def require_known_image_limits(
     backbone: Backbone, image_limits: Mapping[str, int], config_key: str = "retention_images"
 ) -> None:
-    """Raise SlqError if the family has no limit of one of the names, neither per image nor per question.
+    """Check that the family accepts every image limit, either per image or per question.
 
     Args:
-        config_key: the key of config.yaml that holds the limits, for the message.
+        config_key: key of the limits in config.yaml, for the error message.
     """
     processors = (backbone.family.process, backbone.family.process_question_images)
     parameters = [parameter for taker in processors for parameter in inspect.signature(taker).parameters.values()]
@@ -53,13 +53,13 @@ def require_known_image_limits(
     for name in image_limits:
         if name not in known:
             raise SlqError(
-                f"config: {config_key} has the key {name}, which {type(backbone.family).__name__} does not take; "
-                f"it takes: {', '.join(known) or 'none'}"
+                f"config: {config_key} has the key {name}, which {type(backbone.family).__name__} does not accept; "
+                f"accepted keys: {', '.join(known) or 'none'}"
             )
 
 
 def remove_images(split: Split) -> Split:
-    """Return a split with the same questions but no images: markers are removed, all text remains."""
+    """Return a split with the same questions but without images and image markers, for blind evaluation."""
     items = [item | {"images": [], "question": strip_markers(item["question"])} for item in split.items]
     return replace(split, items=items)
 
@@ -67,10 +67,9 @@ def remove_images(split: Split) -> Split:
 def build_question_parts(
     backbone: Backbone, split: Split, item: dict[str, Any], image_limits: Mapping[str, int] | None = None
 ) -> tuple[ContentPart, ...]:
-    """Build the parts of a question: texts, and images in place of their markers; images without a marker come first.
+    """Build the parts of a question: text, and images at the positions of their markers.
 
-    Raises:
-        SlqError: a marker names an image that the item does not have.
+    Images without a marker come first. A marker of an image that the item does not have is an error.
     """
     images = backbone.family.process_question_images(
         [split.open(path) for path in item["images"]], **(image_limits or {})
@@ -85,7 +84,7 @@ def generate_answers(backbone: Backbone, split: Split, items: Items, params: Gen
 
 
 def decode_answers(backbone: Backbone, items: Items, prompts: list[str], reply_ids: list[list[int]]) -> Items:
-    """Decode replies and return, for each item, its question, its accepted answers and its reply."""
+    """Decode replies and return the answered items: question, accepted answers and reply of each item."""
     end_ids = end_token_ids(backbone)
     texts = backbone.tokenizer.batch_decode(reply_ids, skip_special_tokens=True)
     replies = [
@@ -99,15 +98,14 @@ def decode_answers(backbone: Backbone, items: Items, prompts: list[str], reply_i
 def generate_reply_ids(
     backbone: Backbone, split: Split, items: Items, params: GenerationParams
 ) -> tuple[list[str], list[list[int]]]:
-    """Generate greedy replies to items and return their prompts and token ids.
+    """Generate replies to items by greedy decoding; return the prompts and the replies' token ids.
 
-    A prompt is the question as the chat template renders it. A reply includes its end token and excludes the padding
-    that follows it.
+    A prompt is the question rendered with the chat template. A reply includes its end token but no padding.
     """
     questions = [build_question_parts(backbone, split, item, params.image_limits) for item in items]
     with split.naming_items():
         inputs = collate(backbone, [tokenize_message(backbone, parts) for parts in questions])
-    # generate() continues positions by its own rule, which requires that it computes the prefix's positions too.
+    # generate() computes the positions of new tokens itself, and this requires that it computes the prefix's as well.
     del inputs["position_ids"]
     output = backbone.model.generate(**inputs, max_new_tokens=params.max_new_tokens, do_sample=False)
     end_ids, replies = end_token_ids(backbone), []
@@ -118,6 +116,6 @@ def generate_reply_ids(
 
 
 def end_token_ids(backbone: Backbone) -> list[int]:
-    """Return the tokens that end a reply."""
+    """Return the ids of the tokens that end a reply."""
     end = backbone.model.generation_config.eos_token_id
     return end if isinstance(end, list) else [end]

@@ -1,4 +1,4 @@
-"""Reading and checking of stored metrics files together with the ranks or answers that they were made from."""
+"""Reading and checking of metrics files together with the ranks or answers that they were computed from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,51 +26,54 @@ from slq.evaluation.retrieval_metrics import GALLERY_COLUMNS, gallery_hash
 from slq.evaluation.retrieval_metrics import SCHEMA as RETRIEVAL_SCHEMA
 from slq.evaluation.scorers import find_scorers
 
-RETRIEVAL_FOLDER = "retrieval"  # folder of a run that holds ranks
-ANSWER_FOLDERS = ("retention", "blind")  # folders of a run that hold answers
+RETRIEVAL_FOLDER = "retrieval"  # folder of a run's ranks
+ANSWER_FOLDERS = ("retention", "blind")  # folders of a run's answers
 RANKS_SUFFIX, ANSWERS_SUFFIX, DISAGREEMENTS_SUFFIX = ".ranks.parquet", ".answers.jsonl", ".disagreements.jsonl"
 FIELD_TYPES: dict[str, type] = {"id": str, "question": str, "options": list, "answers": list, "type": str}
 FIELD_TYPES |= {"prompt": str, "answer": str, "tokens": int, "ended": bool}
 
 
 def sibling_path(metrics_path: Path, suffix: str) -> Path:
-    """Return the path beside a metrics file that has the same dataset name and the given suffix."""
+    """Return the path of the file next to a metrics file with the same dataset name and the given suffix."""
     return metrics_path.with_name(metrics_path.stem + suffix)
 
 
 def find_metrics_files(folder: Path, subfolders: Sequence[str], suffix: str, remedy: str) -> list[Path]:
-    """Find the metrics files under a folder, and check that each has its ranks or answers beside it or is inheriting.
+    """Find the metrics files under a folder, and check that each has its ranks or answers or inherits its metrics.
 
     Args:
-        subfolders: names of the folders that hold metrics files.
-        suffix: suffix of the files of ranks or answers.
-        remedy: what to do to make the files again, for messages.
+        subfolders: names of the folders that contain metrics files.
+        suffix: suffix of the files with ranks or answers.
+        remedy: instruction for creating the files again, for error messages.
 
     Raises:
-        SlqError: one of a pair is missing, an earlier version wrote it, or an inheriting file has answers beside it.
+        SlqError: a metrics file or its ranks or answers are missing, an earlier version wrote the file, or a file that
+            inherits its metrics has its own answers as well.
     """
     skipped: dict[Path, str] = {}
     files = list(walk_files(folder, skipped))
     for path, reason in skipped.items():
-        raise SlqError(f"{path}: {reason}; mend it, or remove it")
+        raise SlqError(f"{path}: {reason}; repair it, or remove it")
     metrics_paths = {path for path in files if path.suffix == ".json" and path.parent.name in subfolders}
     source_paths = {path for path in files if path.name.endswith(suffix)}
     for path in sorted(metrics_paths):
         if sibling_path(path, suffix) not in source_paths and not is_inherited(path):
             schema = RETRIEVAL_SCHEMA if path.parent.name == RETRIEVAL_FOLDER else SCHEMA
-            require_schema(path, read_json(path), schema, remedy)  # before 0.2.0 inheriting files had another format
-            raise SlqError(f"{sibling_path(path, suffix)}: does not exist, beside {path.name}; {remedy}")
+            require_schema(path, read_json(path), schema, remedy)  # before 0.2.0, inheriting files had another format
+            raise SlqError(f"{sibling_path(path, suffix)}: does not exist, although {path.name} needs it; {remedy}")
     for path in sorted(source_paths):
         expected = path.with_name(path.name.removesuffix(suffix) + ".json")
         if expected not in metrics_paths:
-            raise SlqError(f"{expected}: does not exist, beside {path.name}; {remedy}")
+            raise SlqError(f"{expected}: does not exist, although {path.name} does; {remedy}")
         if is_inherited(expected):
-            raise SlqError(f"{path}: answers beside {expected.name}, which refers to another run's; delete them")
+            raise SlqError(
+                f"{path}: contains answers, but {expected.name} refers to the answers of another run; delete this file"
+            )
     return sorted(metrics_paths)
 
 
 def is_inherited(path: Path) -> bool:
-    """Return whether a metrics file holds no numbers of its own but refers to the file that it inherits them from."""
+    """Return whether a metrics file contains no metrics but refers to the file that it inherits them from."""
     content = read_json(path)
     return isinstance(content, dict) and inherited_metrics_path(path, content) is not None
 
@@ -79,11 +82,8 @@ def read_metrics(path: Path, schema: int, remedy: str) -> dict[str, Any]:
     """Read a metrics file and check its schema version.
 
     Args:
-        schema: the expected version.
-        remedy: what to do to make the file again, for the message.
-
-    Raises:
-        SlqError: the file has another version.
+        schema: the expected schema version.
+        remedy: instruction for creating the file again, for the error message.
     """
     metrics: dict[str, Any] = read_json(path)
     require_schema(path, metrics, schema, remedy)
@@ -97,7 +97,7 @@ def read_metrics_and_ranks(path: Path) -> tuple[dict[str, Any], list[RetrievalVa
     """Read a retrieval metrics file, its variants, and its rank table with the column `variant`.
 
     Raises:
-        SlqError: the file has another version or is incomplete, or the ranks are not those that it was made from.
+        SlqError: the file has another schema or is incomplete, or the ranks belong to another dataset or gallery.
     """
     metrics = read_metrics(path, RETRIEVAL_SCHEMA, "retrieve again")
     with wrap_content_errors(path, "retrieve again"):
@@ -108,19 +108,19 @@ def read_metrics_and_ranks(path: Path) -> tuple[dict[str, Any], list[RetrievalVa
 
 
 def metrics_by_variant(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the part of a retrieval metrics file on each variant, by name, starting with the one that tables print."""
+    """Return a retrieval metrics file's metrics by variant, starting with the variant that tables print."""
     return {metrics["variant"]: metrics, **metrics["variants"]}
 
 
 def read_ranks(path: Path, metrics: dict[str, Any]) -> pd.DataFrame:
-    """Read the rank table behind a metrics file, with the column `variant`.
+    """Read the rank table of a metrics file, with the column `variant`.
 
     Args:
-        path: the metrics file.
-        metrics: its content.
+        path: path of the metrics file.
+        metrics: content of the metrics file.
 
     Raises:
-        SlqError: the table cannot be read or belongs to another dataset or gallery, or an id is repeated or missing.
+        SlqError: the table cannot be read, belongs to another dataset or gallery, or repeats or lacks a query.
     """
     ranks_path = sibling_path(path, RANKS_SUFFIX)
     with wrap_parquet_errors(ranks_path, "retrieve again"):
@@ -131,27 +131,27 @@ def read_ranks(path: Path, metrics: dict[str, Any]) -> pd.DataFrame:
         if column not in table:
             raise SlqError(f"{ranks_path}: no column '{column}'; retrieve again")
         if not is_expected(table[column]) or table[column].isna().any():
-            raise SlqError(f"{ranks_path}: column '{column}' holds something else than {expected}; retrieve again")
+            raise SlqError(f"{ranks_path}: column '{column}' must contain {expected} only; retrieve again")
     with wrap_content_errors(path, "retrieve again"):
         for name, part in metrics_by_variant(metrics).items():
             check_variant_ranks(ranks_path, table[table["variant"] == name], name, part["n"])
         expected_gallery = metrics["inputs"]["gallery"]
     if gallery_hash(table) != expected_gallery:
         raise SlqError(
-            f"{ranks_path}: its queries and images are not those that {path.name} was made from (inputs.gallery): "
-            "ranks for another gallery; retrieve again"
+            f"{ranks_path}: its queries and images are not those of {path.name} (inputs.gallery), so these are ranks "
+            "in another gallery; retrieve again"
         )
     return table
 
 
 def check_variant_ranks(ranks_path: Path, table: pd.DataFrame, variant: str, expected_counts: dict[str, int]) -> None:
-    """Raise SlqError unless a variant's ranks are valid: none missing, each query once, all within the gallery."""
+    """Check the ranks of a variant: every query occurs exactly once, and every rank is at most the gallery's size."""
     for direction in RANK_DIRECTIONS:
         rows = table[table["direction"] == direction]
         num_queries = expected_counts["images" if direction == "i2t" else "captions"]
         if len(rows) != num_queries:
             raise SlqError(
-                f"{ranks_path}: holds {len(rows)} {direction} ranks of variant '{variant}', and the dataset has "
+                f"{ranks_path}: contains {len(rows)} {direction} ranks of variant '{variant}', but the dataset has "
                 f"{num_queries} queries; retrieve again"
             )
         duplicates = rows.loc[rows["query"].duplicated(), "query"]
@@ -164,8 +164,8 @@ def check_variant_ranks(ranks_path: Path, table: pd.DataFrame, variant: str, exp
         out_of_range = rows.loc[~((ranks >= 1) & (ranks <= gallery_size)).all(axis=1), "query"]
         if len(out_of_range):
             raise SlqError(
-                f"{ranks_path}: the {direction} rank of {out_of_range.iloc[0]!r} is not within 1 and {gallery_size}, "
-                "the size of the dataset's gallery; retrieve again"
+                f"{ranks_path}: the {direction} rank of {out_of_range.iloc[0]!r} is not between 1 and {gallery_size}, "
+                "the size of the gallery; retrieve again"
             )
 
 
@@ -174,11 +174,11 @@ def check_variant_ranks(ranks_path: Path, table: pd.DataFrame, variant: str, exp
 
 @dataclass(frozen=True)
 class ScoredAnswers:
-    """Metrics file of a retention dataset, and the answered items that it was made from.
+    """Metrics of a retention dataset, and the answered items that they were computed from.
 
     Attributes:
-        path: the answers file.
-        metrics: the content of the metrics file.
+        path: path of the answers file.
+        metrics: content of the metrics file.
         items: the answered items.
     """
 
@@ -187,21 +187,21 @@ class ScoredAnswers:
     items: JsonLines
 
     def judgements(self) -> JudgementsByScorer:
-        """Judge the items with every scorer that applies, by the scorer's name, each in the order of the items."""
+        """Judge the items with every applicable scorer; the judgements by scorer are in the order of the items."""
         return judge_with_all_scorers(self.metrics["benchmark"], self.metrics["scorer"], self.items)
 
     def recompute_metrics(self) -> tuple[dict[str, Any], JsonLines]:
-        """Compute the metrics that the answers give now, and the items on which scorers disagree."""
+        """Recompute the metrics from the answers, and the items on which scorers disagree."""
         disputed = [item["id"] for item in self.metrics.get("disputed", {}).get("items", [])]
         return score_answers(self.metrics["benchmark"], self.metrics["scorer"], self.items, disputed)
 
 
 def read_scored_answers(path: Path) -> ScoredAnswers:
-    """Read a retention metrics file and its answered items; for an inheriting file, those that it refers to.
+    """Read a retention metrics file and its answered items; for a file that inherits, those of the inherited file.
 
     Raises:
-        SlqError: a file is missing, has an older version or is incomplete, its scorer is unknown to this version, or
-            the answers belong to other questions.
+        SlqError: a file is missing, incomplete or has an older schema, this version does not know its scorer, or the
+            answers belong to other questions.
     """
     remedy = "answer the dataset again"
     metrics = read_metrics(path, SCHEMA, remedy)
@@ -220,32 +220,30 @@ def read_scored_answers(path: Path) -> ScoredAnswers:
     answered_items = read_answered_items(answers_path, count)
     if questions_hash(answered_items) != expected_questions:
         raise SlqError(
-            f"{answers_path}: its questions are not those that {path.name} was made from (inputs.questions): "
-            "answers of another version of the dataset; answer it again"
+            f"{answers_path}: its questions are not those of {path.name} (inputs.questions), so these are answers to "
+            "another version of the dataset; answer the dataset again"
         )
     if inheriting and inheriting.get("inputs", {}).get("answers") != hash_file(answers_path):
-        raise SlqError(f"{answers_path}: not the answers that the equivalence check compared; check {path.stem} again")
+        raise SlqError(
+            f"{answers_path}: not the answers that the equivalence check compared; run the check of {path.stem} again"
+        )
     return ScoredAnswers(answers_path, metrics, answered_items)
 
 
 def read_answered_items(path: Path, count: int) -> JsonLines:
-    """Read the lines of an answers file and check their fields.
-
-    Raises:
-        SlqError: a field is missing or has another type, an id is repeated, or there are not `count` lines.
-    """
+    """Read an answers file; check the fields of every line, the uniqueness of ids, and the number of lines."""
     answered_items = read_jsonl(path)
     known_ids: set[str] = set()
     for number, line in enumerate(answered_items, start=1):
         for field, type_ in FIELD_TYPES.items():
             require_type(f"{path}:{number}", line, field, type_)
         if len(line["options"]) > MAX_OPTIONS:
-            raise SlqError(f"{path}:{number}: more than {MAX_OPTIONS} options, which are lettered")
+            raise SlqError(f"{path}:{number}: more than {MAX_OPTIONS} options, but options are named by single letters")
         if line["id"] in known_ids:
-            raise SlqError(f"{path}:{number}: id {line['id']!r} stands twice; answer the dataset again")
+            raise SlqError(f"{path}:{number}: id {line['id']!r} occurs twice; answer the dataset again")
         known_ids.add(line["id"])
     if len(answered_items) != count or not answered_items:
         raise SlqError(
-            f"{path}: holds {len(answered_items)} answers, and the dataset has {count} items; answer it again"
+            f"{path}: contains {len(answered_items)} answers, but the dataset has {count} items; answer it again"
         )
     return answered_items

@@ -1,8 +1,9 @@
-"""Parsers of the option that a reply to a multiple-choice question names, one per evaluation protocol.
+"""Parsers of replies to multiple-choice questions, one per evaluation protocol.
 
-Where an original protocol guesses at random, these parsers return no option. Otherwise they reproduce the originals,
-oddities included, so that scores can be compared with published ones; each docstring names its original and the commit
-that was read. tests/data/replies.yaml shows them side by side.
+Each parser finds the option that a reply names. The parsers reproduce the original protocols including their quirks, so
+that scores are comparable with published ones, with one exception: where an original guesses an option at random, the
+parser returns no option. Each docstring names the original and its commit. tests/data/replies.yaml compares the parsers
+on example replies.
 """
 
 import re
@@ -15,8 +16,8 @@ class ParsedOption(NamedTuple):
     """Result of parsing a reply.
 
     Attributes:
-        letter: the letter of the option that the reply names, or None.
-        step: the parsing step that decided.
+        letter: letter of the option that the reply names, or None.
+        step: name of the parsing step that found it.
     """
 
     letter: str | None
@@ -28,7 +29,7 @@ OptionParser = Callable[[str, Sequence[str]], ParsedOption]
 UNPARSED = ParsedOption(None, "unparsed")
 PUNCTUATION = ",.!?;:'"  # stripped from both ends of a reply by MMMU's parser and its variants
 
-# ---- VLMEvalKit ----
+# ---- VLMEvalKit (Duan et al. 2024) ----
 
 REFUSALS = (
     "Sorry, I can't help with images of people yet.",
@@ -36,7 +37,7 @@ REFUSALS = (
     "I'm sorry, but without the image provided",
     "Cannot determine the answer",
 )
-API_FAILURE = "Failed to obtain answer via API"  # what VLMEvalKit's models reply if the API call fails
+API_FAILURE = "Failed to obtain answer via API"  # the reply of VLMEvalKit's models if an API call fails
 SEPARATORS = re.compile(r"[.()\[\],:;!*#{}]")
 ANSWER_IS_PATTERN = re.compile(r"answer\s+is\s+\**([abcd])", re.IGNORECASE)
 
@@ -44,12 +45,15 @@ ANSWER_IS_PATTERN = re.compile(r"answer\s+is\s+\**([abcd])", re.IGNORECASE)
 def parse_vlmevalkit(reply: str, options: Sequence[str]) -> ParsedOption:
     """Parse a reply as VLMEvalKit's exact matching does.
 
-    The steps are: a single option letter among the reply's words, else "answer is X", else the only option whose text
-    the reply contains. Option texts are not searched for in replies longer than twice the length of all options
-    together. Letters are not searched for in the notice of a failed API call.
+    The first step that succeeds decides:
+    1. Exactly one option letter occurs among the reply's words. This step and the next skip notices of failed API
+       calls.
+    2. The reply contains "answer is X".
+    3. The reply contains the text of exactly one option. This step skips replies longer than twice the total length of
+       all options.
 
     Source: open-compass/VLMEvalKit e8e78f05, vlmeval/utils/matching_util.py, with `--judge exact_matching` and without
-    VERBOSE: a lone "A" is the letter, also where it is an article.
+    VERBOSE: a lone "A" is parsed as the letter, even if it is an article.
     """
     letters = string.ascii_uppercase[: len(options)]
     parsed = None if API_FAILURE in reply else parse_vlmevalkit_letter(reply, letters)
@@ -63,10 +67,10 @@ def parse_vlmevalkit(reply: str, options: Sequence[str]) -> ParsedOption:
 
 
 def parse_vlmevalkit_letter(reply: str, letters: str) -> ParsedOption | None:
-    """Parse the letter that a reply names, or its refusal; return None if there is neither and option texts come next.
+    """Parse the letter that a reply names, or its refusal; return None for neither, so that option texts are tried.
 
-    A letter counts if its first occurrence is one of the last four words. "Answer is X" accepts a to d in either case,
-    even at the beginning of a longer word.
+    A single letter is accepted if its first occurrence is among the last four words. "Answer is X" accepts a to d in
+    either case, even at the beginning of a longer word.
     """
     if any(refusal in reply for refusal in REFUSALS):
         return ParsedOption(None, "refusal")
@@ -74,26 +78,26 @@ def parse_vlmevalkit_letter(reply: str, letters: str) -> ParsedOption | None:
     letters_found = [letter for letter in letters if letter in words]
     if len(letters_found) == 1 and words.index(letters_found[0]) >= len(words) - 4:
         return ParsedOption(letters_found[0], "letter in the last four words")
-    if not letters_found and "Z" in words:  # VLMEvalKit's mark for a reply that names no option
+    if not letters_found and "Z" in words:  # VLMEvalKit's marker of a reply that names no option
         return ParsedOption(None, "refusal")
     match = ANSWER_IS_PATTERN.search(reply)
     return ParsedOption(match[1].upper(), "answer is") if match and match[1].upper() in letters else None
 
 
-# ---- MMMU: the official parser, and lmms-eval's variant of it ----
+# ---- MMMU (Yue et al. 2024): the official parser, and lmms-eval's variant of it ----
 
-# Steps in order: name, the form in which a letter counts, the form whose last position decides among several letters.
+# Steps in order: name, form in which a letter is accepted, form whose last position decides among several letters.
 OFFICIAL_STEPS = (("in brackets", "({})", "({})"), ("between blanks", " {} ", " {} "))
 LMMS_EVAL_STEPS = (("in brackets", "({})", "({})"), ("before a blank", "{} ", " {} "), ("before a dot", "{}.", " {} "))
 
 
 def parse_mmmu(reply: str, options: Sequence[str]) -> ParsedOption:
-    """Parse a reply as MMMU's official parser does; among several matches the last one counts.
+    """Parse a reply as MMMU's official parser does; among several matches the last one is used.
 
-    The steps are: a letter in brackets, else a letter between blanks, else, in replies of more than five words, an
-    option's text.
+    The first step that succeeds decides: a letter in brackets; a letter between spaces; in replies of more than five
+    words, the text of an option.
 
-    Source: MMMU-Benchmark/MMMU bb0b95a, mmmu/utils/eval_utils.py. The original draws an option at random where it finds
+    Source: MMMU-Benchmark/MMMU bb0b95a, mmmu/utils/eval_utils.py. The original guesses an option at random if it finds
     none.
     """
     return parse_last_option(reply, options, OFFICIAL_STEPS)
@@ -102,8 +106,8 @@ def parse_mmmu(reply: str, options: Sequence[str]) -> ParsedOption:
 def parse_mmmu_lmms_eval(reply: str, options: Sequence[str]) -> ParsedOption:
     """Parse a reply as lmms-eval's variant of MMMU's parser does.
 
-    It differs from `parse_mmmu` in two points: a blank after the letter is enough ("NBA " names A), and there is a step
-    for "B.".
+    It differs from `parse_mmmu` in two points: a space after the letter suffices ("NBA " names A), and there is an
+    additional step for "B.".
 
     Source: EvolvingLMMs-Lab/lmms-eval 75571cfe, lmms_eval/tasks/_task_utils/mmmu_mcq_utils.py; replies are stripped
     before they are scored (lmms_eval/api/task.py).
@@ -114,11 +118,11 @@ def parse_mmmu_lmms_eval(reply: str, options: Sequence[str]) -> ParsedOption:
 def parse_last_option(reply: str, options: Sequence[str], steps: Sequence[tuple[str, str, str]]) -> ParsedOption:
     """Parse the last of the options that the first successful step finds.
 
-    An option that the step finds, but not in the form by which positions are compared, counts as the earliest; among
-    equal positions the first option is taken.
+    Positions are compared in a form of their own (the third entry of a step). An option without a match in this form is
+    treated as the earliest, and of equal positions the first option is used.
 
     Args:
-        steps: steps for letters, in the format of OFFICIAL_STEPS; the options' texts are the final step.
+        steps: steps for letters, in the format of OFFICIAL_STEPS; the options' texts are always the final step.
     """
     text = f" {strip_punctuation(reply, PUNCTUATION)} "
     letters = string.ascii_uppercase[: len(options)]
@@ -143,7 +147,7 @@ def describe_num_found(found: Sequence[str]) -> str:
 
 
 def strip_punctuation(text: str, characters: str) -> str:
-    """Strip each mark from both ends of a text, in the given order and once each, so that "B,." loses only its dot."""
+    """Strip each mark from both ends of a text, one mark after another in the given order: "B,." loses only its dot."""
     for character in characters:
         text = text.strip(character)
     return text
@@ -162,10 +166,13 @@ ANSWER_PHRASES = (
 
 
 def parse_highest_priority_letter(reply: str) -> ParsedOption:
-    """Parse the letter A to D with the highest priority in a reply, the later one of equals, whatever the options.
+    """Parse the letter A to D with the highest priority in a reply, whatever the options; the later one wins a tie.
 
-    The priorities are: 10 at the start and 9 at the end if no other letter touches it, 7 after "the answer is" and the
-    like, 6 for "(A)", 5 for "A.", 4 for "A:", 3 for "A)", 2 for "A ", and 0 for a letter anywhere.
+    The priorities depend on a letter's position:
+    - 10 at the start and 9 at the end of the reply, without an adjacent letter
+    - 7 after "the answer is" and similar phrases
+    - 6 in the form "(A)", 5 in "A.", 4 in "A:", 3 in "A)", 2 in "A "
+    - 0 anywhere else
 
     Source: EvolvingLMMs-Lab/lmms-eval 75571cfe, lmms_eval/tasks/_task_utils/mcq_extract.py, as of #1274.
     """
@@ -192,15 +199,15 @@ def parse_highest_priority_letter(reply: str) -> ParsedOption:
     return ParsedOption(letter, step)
 
 
-# ---- ours ----
+# ---- our own strict parser ----
 
 FIRST_LETTER_PATTERN = re.compile(r"\s*[(\[]?([A-Z])(?=[\s.,:;!?)\]]|\Z)")
 
 
 def parse_first_letter(reply: str, options: Sequence[str]) -> ParsedOption:
-    """Parse a reply's first non-blank character, after an optional bracket, if it is a free-standing option letter.
+    """Parse the first non-space character of a reply, after an optional bracket, if it is a separate option letter.
 
-    Free-standing means at the end, or before a blank, one of `. , : ; ! ?` or a closing bracket.
+    The letter is separate if the reply ends after it, or if a space, one of `. , : ; ! ?` or a closing bracket follows.
     """
     match = FIRST_LETTER_PATTERN.match(reply)
     if match and match[1] in string.ascii_uppercase[: len(options)]:

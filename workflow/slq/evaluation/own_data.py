@@ -1,4 +1,4 @@
-"""Evaluation of a run on a user's images and captions, beside the workflow: it touches none of its results."""
+"""Evaluation of a run on a user's own images and captions, outside the workflow and without effect on its results."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from slq.evaluation.rank_table import RetrievalVariant, build_variant_table
 from slq.evaluation.retrieval import build_retrieval_ids, load_run
 from slq.evaluation.retrieval_metrics import compute_metrics_with_intervals
 
-PRINTED_DIRECTIONS = ("t2i", "i2t")  # the file has also i2t_strict, by own captions
+PRINTED_DIRECTIONS = ("t2i", "i2t")  # the JSON file also contains i2t_strict, the rank of each caption of an image
 CAPTIONS_FORM = '{"image": "a.jpg", "captions": ["a text", ...]}'
 
 
@@ -25,16 +25,13 @@ def evaluate_on_folder(
     batch_size: int,
     json_file: Path | None = None,
 ) -> dict[str, Any]:
-    """Compute a run's recalls, with 95 % intervals, on images and captions of a user.
+    """Compute a run's recalls, with 95 % confidence intervals, on a user's images and captions.
 
     Args:
-        settings: the run's settings in training: family, dtype and prompt.
-        images: the folder of the images.
-        captions: a file with a line for each image: its name in the folder, and its captions.
-        json_file: where to write the result, if anywhere.
-
-    Raises:
-        SlqError: a line or an image is at fault, or the batch is empty; the message names file and line, or image.
+        settings: settings of the run's training: family, dtype and prompt.
+        images: folder of the images.
+        captions: file with one JSON object per line and image (CAPTIONS_FORM): file name in the folder, and captions.
+        json_file: file to write the result to; None to write no file.
     """
     if batch_size < 1:
         raise SlqError(f"--batch {batch_size}: expected 1 or more")
@@ -51,10 +48,10 @@ def evaluate_on_folder(
 
 
 def read_captions(path: Path, images: Path) -> list[dict[str, Any]]:
-    """Read the items of a file of captions; an image's name is its id.
+    """Read the items of a captions file; the file name of an image is its id.
 
     Raises:
-        SlqError: the file is missing or empty; a line lacks a field, or names no image of the folder, or one again.
+        SlqError: the file is missing or empty, or a line lacks a field, or repeats an image or names a missing one.
     """
     if not path.is_file():
         raise SlqError(f"{path}: not found; expected a file with lines {CAPTIONS_FORM}")
@@ -67,13 +64,13 @@ def read_captions(path: Path, images: Path) -> list[dict[str, Any]]:
             raise SlqError(f"{path}:{number}: there is no image {name} in {images}")
         items.append({"id": name, "image": name, "captions": texts})
     if not items:
-        raise SlqError(f"{path}: holds no lines; expected one for each image, {CAPTIONS_FORM}")
+        raise SlqError(f"{path}: is empty; expected one line per image, {CAPTIONS_FORM}")
     check_items(path, items)
     return items
 
 
 def format_recalls(result: dict[str, Any]) -> str:
-    """Format recalls for print, a line for each direction: `t2i  R@1 41.0 (36.2, 46.1)  R@5 …`."""
+    """Format recalls for printing, one line per direction: `t2i  R@1 41.0 (36.2, 46.1)  R@5 …`."""
     lines = [f"{result['n']['images']} images, {result['n']['captions']} captions; in brackets the 95 % interval"]
     for direction in PRINTED_DIRECTIONS:
         recalls, intervals = result["metrics"][direction], result["ci95"][direction]

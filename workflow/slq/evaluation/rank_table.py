@@ -1,6 +1,7 @@
-"""Rank tables of retrieval datasets: one row per query, in every variant (fewer captions, folds of a thousand images).
+"""Rank tables of retrieval datasets: one row per query, direction and variant of the evaluation.
 
-Every recall, interval and test is computed from these tables.
+Variants are, for example, five captions per image or folds of 1,000 images. All recalls, confidence intervals and tests
+are computed from rank tables.
 """
 
 from collections.abc import Collection, Sequence
@@ -20,12 +21,12 @@ RANK_COLUMNS = ("rank", "rank_pessimistic")
 
 @dataclass(frozen=True)
 class RetrievalIds:
-    """Ids of the images and captions of a retrieval dataset.
+    """Ids of the I images and T captions of a retrieval dataset.
 
     Attributes:
-        image_ids: the id of each image (I,).
-        caption_ids: the id of each caption (T,), from `Split.caption_ids`.
-        caption_to_image: the image index of each caption (T,).
+        image_ids: id of each image (I,).
+        caption_ids: id of each caption (T,), from `Split.caption_ids`.
+        caption_to_image: image index of each caption (T,).
     """
 
     image_ids: Sequence[str]
@@ -33,9 +34,9 @@ class RetrievalIds:
     caption_to_image: np.ndarray
 
     def build_query_table(self, direction: str) -> pd.DataFrame:
-        """Build a table with the id of each `query` of a direction and of the `image` that it belongs to.
+        """Build a table of a direction's queries: the id of each `query`, and of the `image` that it belongs to.
 
-        In direction `i2t_strict` the queries are captions.
+        In the direction `i2t_strict`, each row is a caption.
         """
         images = np.asarray(self.image_ids, dtype=object)
         if direction == "i2t":
@@ -46,13 +47,12 @@ class RetrievalIds:
 
 
 def build_rank_table(ids: RetrievalIds, ranks: dict[str, Ranks]) -> pd.DataFrame:
-    """Build a table of the columns `direction`, `query`, `image`, `rank` and `rank_pessimistic`.
+    """Build a table with the columns `direction`, `query`, `image`, `rank` and `rank_pessimistic`.
 
-    Both ranks are int32; `rank` is the optimistic one.
+    Both ranks are int32; `rank` is the optimistic rank.
 
     Args:
-        ids: the ids of the dataset.
-        ranks: the ranks of each direction, as `rank_all_directions` computes them for this dataset.
+        ranks: ranks of each direction, from `rank_all_directions`.
     """
     parts = []
     for direction in RANK_DIRECTIONS:
@@ -69,9 +69,9 @@ class RetrievalVariant:
     """Variant of the evaluation of a retrieval dataset.
 
     Attributes:
-        name: its name.
-        captions: how many captions of each image are evaluated; None for all.
-        fold: how many images a gallery holds; None for all.
+        name: name of the variant.
+        captions: number of captions per image that are evaluated; None for all.
+        fold: number of images per gallery; None for one gallery of all images.
     """
 
     name: str
@@ -91,10 +91,7 @@ def build_variant_table(
     Args:
         image_embeddings: unit vectors of the images (I, d).
         text_embeddings: unit vectors of the captions (T, d).
-        caption_to_image: the image index of each caption (T,).
-
-    Raises:
-        SlqError: the images do not divide into folds.
+        caption_to_image: image index of each caption (T,).
     """
     caption_indices = select_caption_indices(caption_to_image, variant)
     variant_ids = RetrievalIds(
@@ -117,18 +114,19 @@ def select_caption_indices(caption_to_image: np.ndarray, variant: RetrievalVaria
     """Return the indices of the captions that a variant evaluates.
 
     Args:
-        caption_to_image: the image index of each caption (T,).
+        caption_to_image: image index of each caption (T,).
     """
     return np.flatnonzero(first_captions_mask(caption_to_image, variant.captions or len(caption_to_image)))
 
 
 def first_captions_mask(caption_to_image: np.ndarray, count: int = 5) -> np.ndarray:
-    """Return which captions (T,) are among the first `count` of their image.
+    """Return a mask (T,) of the captions that are among the first `count` of their image.
 
-    With the default of five this gives 25,000 of COCO's 25,010 captions, the selection that E5-V and SLQ use.
+    The default of five selects 25,000 of the 25,010 captions of COCO's test split, as E5-V (Jiang et al. 2024) and SLQ
+    do.
 
     Args:
-        caption_to_image: the image index of each caption (T,).
+        caption_to_image: image index of each caption (T,).
     """
     return (pd.Series(caption_to_image).groupby(caption_to_image).cumcount() < count).to_numpy()
 
@@ -136,22 +134,23 @@ def first_captions_mask(caption_to_image: np.ndarray, count: int = 5) -> np.ndar
 def rank_within_folds(
     image_embeddings: np.ndarray, text_embeddings: np.ndarray, caption_to_image: np.ndarray, fold_size: int = 1000
 ) -> dict[str, Ranks]:
-    """Compute ranks as `rank_all_directions` does, within disjoint folds of consecutive images: COCO's 1K protocol.
+    """Compute ranks within disjoint folds of consecutive images, as in COCO's 1K protocol (five folds of 1,000 images).
 
-    Each fold of `fold_size` images is a gallery of its own, with the captions of its images. A recall over all these
-    ranks equals the mean of the folds' recalls if all folds have the same number of captions.
+    Each fold of `fold_size` images, with the captions of these images, is a separate gallery. The recall over the ranks
+    of all folds equals the mean of the folds' recalls if all folds have the same number of captions.
 
     Args:
         image_embeddings: unit vectors of the images (I, d).
         text_embeddings: unit vectors of the captions (T, d).
-        caption_to_image: the image index of each caption (T,).
+        caption_to_image: image index of each caption (T,).
 
     Raises:
-        SlqError: the images do not divide into folds.
+        SlqError: the number of images is not a multiple of `fold_size`.
     """
     if not len(image_embeddings) or len(image_embeddings) % fold_size:
         raise SlqError(
-            f"{len(image_embeddings)} images do not divide into folds of {fold_size}; the 1K protocol needs 5,000"
+            f"{len(image_embeddings)} images cannot be divided into folds of {fold_size} images; the 1K protocol needs "
+            "5,000"
         )
     caption_fold, image_fold = caption_to_image // fold_size, np.arange(len(image_embeddings)) // fold_size
     folds_by_direction = {"t2i": caption_fold, "i2t": image_fold, "i2t_strict": caption_fold}
@@ -170,26 +169,23 @@ def rank_within_folds(
 
 
 def compute_recalls_by_leakage(table: pd.DataFrame, leaked_ids: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Compute recalls separately for queries of images outside the training data (`clean`) and in it (`leaked`).
+    """Compute recalls separately for queries whose image is not in the training data (`clean`) and is (`leaked`).
 
-    The gallery is not reduced: ranks are those of the full dataset.
+    The gallery is not reduced: the ranks are those in the full dataset.
 
     Args:
-        table: ranks with the column `image`.
-        leaked_ids: ids of the dataset's images that are in the training data.
+        table: rank table with the column `image`.
+        leaked_ids: ids of the dataset's images that occur in the training data; all must belong to the dataset.
 
     Returns:
-        For each part, `images`, the number of its images, and `metrics`, the recalls by direction, or None for a part
-        without images.
-
-    Raises:
-        SlqError: an id does not belong to the dataset.
+        `images`, the number of images, and `metrics`, the recalls by direction, for each part; `metrics` is None for a
+        part without images.
     """
     unknown_ids = sorted(set(leaked_ids) - set(table["image"]))
     if unknown_ids:
         raise SlqError(
-            f"{len(unknown_ids)} leaked images are not in the dataset (first: {unknown_ids[0]!r}); the audit "
-            "is of another dataset"
+            f"{len(unknown_ids)} leaked images are not in the dataset (first: {unknown_ids[0]!r}); the leak audit "
+            "belongs to another dataset"
         )
     is_leaked = table["image"].isin(set(leaked_ids))
     return {

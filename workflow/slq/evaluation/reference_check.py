@@ -1,4 +1,4 @@
-"""Reference check: recalls of public models, measured with our data and ranking, against their published values."""
+"""Reference check: recalls of public dual encoders, measured with our data and ranking, against published values."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,18 +20,16 @@ SCHEMA = 2
 def check_reference_recalls(
     settings: dict[str, Any], encoders_folder: Path, data: Path, reference_file: Path, out: Path
 ) -> None:
-    """Measure public models' recalls on the test splits of the retrieval datasets and compare them with published ones.
+    """Measure public models' recalls on the retrieval datasets' test splits and compare them with published values.
+
+    Nothing is written if a recall deviates by more than its tolerance, or if nothing can be compared.
 
     Args:
-        settings: `encoders`, the names of the models; `datasets`, each with its name and, as `paper_column`, the column
-            of the paper that it corresponds to, or none; and `batch_size`.
-        encoders_folder: the folder of the encoders' snapshots.
-        reference_file: the published values. A dataset on which a model has no value is not encoded but listed in the
-            result as unchecked.
-
-    Raises:
-        SlqError: a recall deviates from its published value by more than its tolerance, or nothing can be compared;
-            nothing is written.
+        settings: `encoders`, names of the models; `datasets`, each with its name and its `paper_column`, the column of
+            the paper that it corresponds to (or None); `batch_size`.
+        encoders_folder: folder of the encoders' snapshots.
+        reference_file: table of published recalls. A dataset for which a model has no published value is not encoded,
+            but listed in the result as unchecked.
     """
     checks, unchecked, inputs = [], [], {}
     for name in settings["encoders"]:
@@ -52,7 +50,7 @@ def check_reference_recalls(
                 for value in dataset_references
             ]
     if not checks:
-        raise SlqError(f"{reference_file}: no value on any of the preset's datasets; a reference check needs one")
+        raise SlqError(f"{reference_file}: no value for any of the preset's datasets; a reference check needs one")
     require_within_tolerance(checks)
     write_json(out, {"schema": SCHEMA, "checks": checks, "unchecked": unchecked, "inputs": inputs})
 
@@ -73,7 +71,7 @@ def build_check_record(reference: dict[str, Any], recall: float, split: Split) -
 
 
 def require_within_tolerance(checks: Sequence[dict[str, Any]]) -> None:
-    """Raise SlqError, listing all cases, if a recall deviates from its published value by more than the tolerance."""
+    """Check that no recall deviates from its published value by more than the tolerance; the error lists all cases."""
     deviations = [check for check in checks if abs(check["measured"] - check["value"]) > check["tolerance"]]
     if deviations:
         listed = "; ".join(
@@ -83,7 +81,7 @@ def require_within_tolerance(checks: Sequence[dict[str, Any]]) -> None:
             for check in deviations
         )
         raise SlqError(
-            f"reference check: {listed}. Data or scorer are not what they should be: look at the dataset's counts, at "
-            "which captions belong to which image, at the pictures, and at slq/evaluation/ranks.py; nothing is trained "
-            "before it is right"
+            f"reference check: {listed}. The data or the evaluation is wrong: check the dataset's counts, the "
+            "assignment of captions to images, the images themselves, and slq/evaluation/ranks.py; training does not "
+            "start before the reference check passes"
         )

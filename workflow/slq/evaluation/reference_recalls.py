@@ -1,4 +1,4 @@
-"""Published recalls of public models that ours must reproduce: `paper_tables/reference/reference_recalls.csv`."""
+"""Published recalls of public models that we must reproduce: `paper_tables/reference/reference_recalls.csv`."""
 
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,8 @@ def read_reference_recalls(path: Path, model: str) -> list[dict[str, Any]]:
     """Read the published recalls of one model, with values and tolerances in percent.
 
     Args:
-        path: the table; each row is a recall on a dataset of the paper.
-        model: an encoder of config.yaml.
-
-    Raises:
-        SlqError: the file cannot be read, a value is no number, a direction or metric is unknown, or the model has no
-            value.
+        path: path of the table; each row is a recall on a dataset of the paper.
+        model: name of an encoder in config.yaml, which must have at least one row.
     """
     references: list[dict[str, Any]] = []
     for row, line in read_csv_rows(path, REFERENCE_COLUMNS):
@@ -35,5 +31,5 @@ def read_reference_recalls(path: Path, model: str) -> list[dict[str, Any]]:
     model_references = [row for row in references if row["model"] == model]
     if not model_references:
         known = ", ".join(sorted({row["model"] for row in references}))
-        raise SlqError(f"{path}: has no value of {model}, so nothing can be checked with it; there are {known}")
+        raise SlqError(f"{path}: has no value of {model}, so the model cannot be checked; models with values: {known}")
     return model_references

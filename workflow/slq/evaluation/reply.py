@@ -1,10 +1,10 @@
-"""Replies to questions, as the lines of an answers file before any scorer reads them."""
+"""Replies to questions, stored as the lines of an answers file before any scorer judges them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-ITEM_FIELDS = ("id", "question", "options", "answers", "type")  # fields of an item that an answers file repeats
+ITEM_FIELDS = ("id", "question", "options", "answers", "type")  # fields of an item that are copied to an answers file
 Item = dict[str, Any]
 
 
@@ -13,10 +13,10 @@ class Reply:
     """Reply of a model to one prompt.
 
     Attributes:
-        prompt: the prompt as the chat template renders it, with a placeholder for each image.
-        answer: the raw text of the reply.
-        tokens: how many tokens were generated, the end token included.
-        ended: whether the reply ended by itself rather than at the limit.
+        prompt: the prompt rendered with the chat template, with one placeholder per image.
+        answer: raw text of the reply.
+        tokens: number of generated tokens, including the end token.
+        ended: whether the reply ended with an end token, and not at the limit.
     """
 
     prompt: str
@@ -26,7 +26,7 @@ class Reply:
 
 
 def build_answered_items(items: Sequence[Item], replies: Sequence[Reply]) -> list[Item]:
-    """Build the lines of an answers file: each item's fields with the reply to it."""
+    """Build the lines of an answers file: the fields of each item, and the reply to it."""
     return [
         {**{field: item[field] for field in ITEM_FIELDS}, **asdict(reply)}
         for item, reply in zip(items, replies, strict=True)

@@ -1,4 +1,4 @@
-"""Recomputation of stored metrics from stored answers and ranks, and comparison of both.
+"""Recomputation of metrics from stored ranks and answers, and comparison with the stored metrics (`slq score`).
 
 No dataset, model or GPU is needed.
 """
@@ -33,15 +33,15 @@ HEADER = ("file", "variant or scorer (* printed)", "stored", "now")
 
 @dataclass(frozen=True)
 class MetricsRecheck:
-    """Stored content of a metrics file, and what its ranks or answers give now.
+    """Stored content of a metrics file, and the content recomputed from its ranks or answers.
 
     Attributes:
         source_kind: `ranks` or `answers`.
-        path: the metrics file.
-        stored: its content.
-        recomputed: the part of its content that ranks or answers determine, computed now.
+        path: path of the metrics file.
+        stored: stored content of the metrics file.
+        recomputed: the recomputed part of the content, which the ranks or answers determine.
         source_hash: SHA-256 of the file of ranks or answers.
-        disagreements: the items on which scorers disagree, as stored and as computed now; None for ranks.
+        disagreements: items on which scorers disagree, as stored and as recomputed; None for ranks.
     """
 
     source_kind: str
@@ -55,7 +55,7 @@ class MetricsRecheck:
     def changed_keys(self) -> list[str]:
         """Keys whose stored values differ from the recomputed ones.
 
-        They include the hash of the ranks or answers (`inputs.…`) and, by description, the file of disagreements.
+        They include the hash of the ranks or answers (`inputs.…`), and a description of the file of disagreements.
         """
         keys = [key for key in sorted(self.recomputed) if self.stored.get(key) != self.recomputed[key]]
         keys += [f"inputs.{self.source_kind}"] * (self.stored["inputs"].get(self.source_kind) != self.source_hash)
@@ -64,12 +64,9 @@ class MetricsRecheck:
         )
 
     def report_rows(self) -> list[tuple[str, str, str, str]]:
-        """Build a row for each variant and direction, or scorer: file, name, stored numbers, and numbers now.
+        """Build one row per variant and direction, or per scorer: file, name, stored numbers, recomputed numbers.
 
-        The name of the variant or scorer that tables print ends in a star.
-
-        Raises:
-            SlqError: the stored content is not numbers by name.
+        The name of the variant or scorer that tables print ends with a star.
         """
         format_numbers = format_recalls_by_name if self.source_kind == "ranks" else format_scores_by_name
         with wrap_content_errors(self.path, "make the file again"):
@@ -82,7 +79,7 @@ class MetricsRecheck:
         ]
 
     def write(self) -> None:
-        """Replace the stored metrics, and the file of disagreements if there is one, with the recomputed ones."""
+        """Overwrite the stored metrics, and the file of disagreements if there is one, with the recomputed content."""
         if self.disagreements:
             write_jsonl(sibling_path(self.path, DISAGREEMENTS_SUFFIX), self.disagreements[1])
         inputs = self.stored["inputs"] | {self.source_kind: self.source_hash}
@@ -93,8 +90,8 @@ def format_recalls_by_name(content: dict[str, Any], recomputed: dict[str, Any]) 
     """Format R@1, R@5 and R@10 of every variant and direction of a metrics file.
 
     Args:
-        content: the content of the metrics file.
-        recomputed: the recomputed content, which says which variant tables print.
+        content: content of the metrics file.
+        recomputed: recomputed content, which names the variant that tables print.
     """
     found = {}
     for name, part in metrics_by_variant(content).items():
@@ -107,22 +104,19 @@ def format_recalls_by_name(content: dict[str, Any], recomputed: dict[str, Any]) 
 
 
 def format_scores_by_name(content: dict[str, Any], recomputed: dict[str, Any]) -> dict[str, str]:
-    """Format the score of every scorer of a metrics file; `recomputed` says which scorer tables print."""
+    """Format the score of every scorer of a metrics file; `recomputed` names the scorer that tables print."""
     return {
         name + "*" * (name == recomputed["scorer"]): f"{score:.2f}" for name, score in sorted(content["scores"].items())
     }
 
 
 def rescore_folder(folder: Path, write: bool) -> None:
-    """Print the stored and the recomputed numbers of every metrics file of ranks or answers under a folder.
+    """Print the stored and the recomputed numbers of every metrics file under a folder.
 
-    For a file that inherits its numbers, print the answers file that they come from instead.
+    For a file that inherits its metrics, the answers file that they come from is printed instead.
 
     Args:
-        write: whether to write recomputed numbers where they differ.
-
-    Raises:
-        SlqError: numbers differ and `write` is false, or a file cannot be used.
+        write: whether to overwrite stored numbers that differ from recomputed ones. If False, a difference is an error.
     """
     metrics_paths = find_metrics_files(folder, ANSWER_FOLDERS, ANSWERS_SUFFIX, "answer the dataset again")
     inherited = {path: read_scored_answers(path).path for path in metrics_paths if is_inherited(path)}
@@ -132,7 +126,7 @@ def rescore_folder(folder: Path, write: bool) -> None:
     rechecks += [recheck_scores(path) for path in metrics_paths if path not in inherited]
     if not rechecks and not inherited:
         raise SlqError(
-            f"{folder}: holds no {ANSWER_FOLDERS[0]}/<dataset>{ANSWERS_SUFFIX} and no "
+            f"{folder}: contains no {ANSWER_FOLDERS[0]}/<dataset>{ANSWERS_SUFFIX} and no "
             f"{RETRIEVAL_FOLDER}/<dataset>{RANKS_SUFFIX}; expected a folder of results/, e.g. results/mini"
         )
     rows = [HEADER, *(line for one in rechecks for line in one.report_rows())]
@@ -143,34 +137,26 @@ def rescore_folder(folder: Path, write: bool) -> None:
         print(f"{path}  = inherited from {answers}")
     changed = [one for one in rechecks if one.changed_keys]
     for one in changed:
-        status = "written anew" if write else f"not what its {one.source_kind} give now"
+        status = "overwritten" if write else f"does not match its {one.source_kind}"
         print(f"{one.path}: {status}: {', '.join(one.changed_keys)}")
         if write:
             one.write()
     if changed and not write:
         raise SlqError(
-            f"{folder}: {len(changed)} of {len(rechecks)} metrics files are not what their ranks or answers give now: "
-            "a scorer or a file has changed; --write writes them anew"
+            f"{folder}: {len(changed)} of {len(rechecks)} metrics files do not match their ranks or answers: "
+            "a scorer or a file has changed; use --write to overwrite them"
         )
 
 
 def recheck_ranks(path: Path) -> MetricsRecheck:
-    """Recompute a retrieval metrics file from its ranks.
-
-    Raises:
-        SlqError: the ranks are not those that the file was made from.
-    """
+    """Recompute a retrieval metrics file from its ranks."""
     stored, variants, table = read_metrics_and_ranks(path)
     recomputed = compute_retrieval_metrics(table, variants, stored["variant"])
     return MetricsRecheck("ranks", path, stored, recomputed, hash_file(sibling_path(path, RANKS_SUFFIX)))
 
 
 def recheck_scores(path: Path) -> MetricsRecheck:
-    """Recompute a retention metrics file from its answers.
-
-    Raises:
-        SlqError: the answers are not those that the file was made from, or its scorer is unknown to this version.
-    """
+    """Recompute a retention metrics file from its answers."""
     answers = read_scored_answers(path)
     recomputed, disagreements = answers.recompute_metrics()
     stored_disagreements = read_jsonl(sibling_path(path, DISAGREEMENTS_SUFFIX))

@@ -1,6 +1,6 @@
 """Evaluation of one run on all its retention datasets, from adapter to metrics files.
 
-Finished answers survive when the job is killed.
+Generated answers are checkpointed, so that a killed job resumes after its last complete batch.
 """
 
 import json
@@ -21,23 +21,23 @@ from slq.evaluation.retention_metrics import SCHEMA, questions_hash, require_dis
 from slq.evaluation.retrieval import input_hashes, load_run
 from slq.models.backbone import Backbone
 
-LIBRARIES = ("torch", "transformers")  # libraries whose version may change an answer
+LIBRARIES = ("torch", "transformers")  # libraries whose versions may change answers
 
 
 class AnswerCheckpoint:
-    """JSONL file of a dataset's finished answers, appended batch by batch and locked by one process while entered.
+    """JSONL file of a dataset's finished answers, appended batch by batch; a context manager that locks the file.
 
-    Batches are fixed by the order of the items. An incomplete batch, or a line that was written in part, is truncated
-    and generated again, so that the final answers never depend on where a job was killed.
+    Batches are determined by the order of the items. An incomplete batch or a partial line is truncated and generated
+    again, so that the answers do not depend on when a job was killed.
     """
 
     def __init__(self, path: Path, item_ids: Sequence[str], batch_size: int) -> None:
-        """Set up a checkpoint that is not yet open.
+        """Set up a checkpoint without opening its file.
 
         Args:
-            path: the JSONL file.
-            item_ids: the ids of all items, in order.
-            batch_size: items per batch.
+            path: path of the JSONL file.
+            item_ids: ids of all items, in order.
+            batch_size: number of items per batch.
         """
         self.path, self.item_ids, self.batch_size = path, item_ids, batch_size
         self.answered_items: list[dict[str, Any]] = []
@@ -46,7 +46,7 @@ class AnswerCheckpoint:
         """Lock the file and read the finished answers.
 
         Raises:
-            SlqError: another process holds the lock, or the file holds something other than answers to the first items.
+            SlqError: another process holds the lock, or the file's lines are not answers to the first items.
         """
         refusal = f"{self.path}: another process is adding answers to this file; wait for it, or stop it"
         with ExitStack() as exit_stack:
@@ -61,11 +61,7 @@ class AnswerCheckpoint:
         self.exit_stack.close()
 
     def append_batch(self, batch: Sequence[dict[str, Any]]) -> None:
-        """Append a batch and flush it to the disk.
-
-        Raises:
-            SlqError: it cannot be written, e.g. because the disk is full.
-        """
+        """Append a batch and flush it to disk."""
         try:
             self.file.write("".join(json.dumps(line, sort_keys=True) + "\n" for line in batch).encode())
             self.file.flush()
@@ -75,15 +71,11 @@ class AnswerCheckpoint:
         self.answered_items += batch
 
     def delete(self) -> None:
-        """Delete the file, once the answers are at their declared output path."""
+        """Delete the file; called after the answers are written to their declared output path."""
         self.path.unlink(missing_ok=True)
 
     def _truncate_to_complete_batches(self) -> None:
-        """Truncate the file to its complete batches and read them.
-
-        Raises:
-            SlqError: there are more answers than items, or an answer is not to the item at its position.
-        """
+        """Truncate the file to its complete batches, read them, and check that they answer the first items."""
         self.file.seek(0)
         data = self.file.read()
         complete_lines = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
@@ -96,12 +88,13 @@ class AnswerCheckpoint:
         self.answered_items = read_jsonl(self.path)
         if len(self.answered_items) > len(self.item_ids):
             raise SlqError(
-                f"{self.path}: holds {len(self.answered_items)} answers to {len(self.item_ids)} items; delete it"
+                f"{self.path}: contains {len(self.answered_items)} answers, but there are only {len(self.item_ids)} "
+                "items; delete it"
             )
         for number, (line, expected) in enumerate(zip(self.answered_items, self.item_ids, strict=False), start=1):
             if line.get("id") != expected:
                 raise SlqError(
-                    f"{self.path}:{number}: answers item {line.get('id')!r} where {expected!r} comes; delete the file"
+                    f"{self.path}:{number}: answers item {line.get('id')!r}, expected {expected!r}; delete the file"
                 )
 
 
@@ -117,12 +110,13 @@ def evaluate_retention(
     answer_hashes_file: Path | None = None,
     with_images: bool = True,
 ) -> None:
-    """Generate and score answers to the test split of every retention dataset; without images the evaluation is blind.
+    """Generate and score answers to the test split of every retention dataset.
 
     Args:
-        code_fingerprint: identity of the generating code; finished answers are reused only if it is the same.
-        work: scratch folder where finished answers survive a kill, keyed by everything that defines them.
-        answer_hashes_file: the file of the answers files' hashes, written last, which an equivalence check needs.
+        code_fingerprint: fingerprint of the generation code; finished answers are reused only if it is unchanged.
+        work: scratch folder of the answer checkpoints, whose names contain a hash of everything the answers depend on.
+        answer_hashes_file: file for the hashes of the answers files, written last; an equivalence check needs it.
+        with_images: if False, the evaluation is blind: questions are asked without their images.
     """
     events = EventLog.for_next_attempt(adapter_folder / "events" / events_file.name)
     with events.span("init"):
@@ -148,7 +142,7 @@ def evaluate_retention(
             hashes[name] = hash_file(out / f"{name}.answers.jsonl")
         if answer_hashes_file:
             write_json(answer_hashes_file, {"schema": SCHEMA, "answers": hashes})
-        # Not before all datasets are written: Snakemake deletes the outputs of a job that was killed.
+        # Checkpoints are kept until all datasets are written, because Snakemake deletes the outputs of a killed job.
         for checkpoint in checkpoints:
             checkpoint.delete()
     events.publish(events_file)
@@ -162,10 +156,10 @@ def build_generation_params(settings: dict[str, Any], entry: dict[str, Any]) -> 
 def answers_cache_key(
     settings: dict[str, Any], code_fingerprint: str, inputs: dict[str, str], with_images: bool
 ) -> str:
-    """Compute the key of finished answers from all that they depend on.
+    """Compute the key of finished answers, a hash of everything that they depend on.
 
-    That is the run, the questions, the generation settings, the code, the libraries' versions and the device. The
-    number of devices is not part of it, nor is the scorer, which `inputs` does not contain.
+    The key covers the run, the questions, the generation settings, the code, the versions of LIBRARIES, and the kind of
+    device. It covers neither the number of devices nor the scorer.
     """
     device = describe_device()
     environment = {"device": [device["kind"], device["name"]], "versions": {name: version(name) for name in LIBRARIES}}
@@ -181,7 +175,7 @@ def answers_cache_key(
 def generate_remaining_answers(
     backbone: Backbone, split: Split, params: GenerationParams, checkpoint: AnswerCheckpoint
 ) -> None:
-    """Generate the batches that a checkpoint does not hold yet."""
+    """Generate the answers that a checkpoint does not contain yet, batch by batch."""
     num_done, items = len(checkpoint.answered_items), split.items
     with Progress(total=len(items), initial=num_done, desc=f"{split.name} questions") as bar:
         for batch in params.iter_batches(items, num_done):
@@ -199,7 +193,7 @@ def write_retention_results(
     """Write a dataset's answers, the items on which scorers disagree, and its metrics.
 
     Args:
-        origin: the sources that the dataset was fetched from, if any.
+        origin: sources that the dataset was downloaded from, if any.
     """
     metrics, disagreements = score_answers(
         entry["benchmark"], entry["scorer"], answered_items, entry.get("disputed", ())
@@ -215,5 +209,5 @@ def write_retention_results(
 def retention_input_hashes(
     settings: dict[str, Any], entry: dict[str, Any], backbone_folder: Path, adapter_folder: Path, split: Split
 ) -> dict[str, str]:
-    """Compute the hashes of what the answers to a dataset depend on; of its settings only its image limits matter."""
+    """Hash the inputs that answers to a dataset depend on; among the dataset's settings, these are its image limits."""
     return input_hashes(settings | {"images": entry["images"]}, backbone_folder, adapter_folder, split)

@@ -1,7 +1,7 @@
-"""Metrics of a retention dataset, computed from its stored answers alone.
+"""Metrics of a retention dataset, computed from its stored answers only.
 
 An answered item is a line of an answers file (docs/results.md): the question, the accepted answers, and the raw reply.
-Nothing here needs the dataset, a model or torch.
+This module needs neither the dataset nor a model nor torch.
 """
 
 from collections import Counter, defaultdict
@@ -17,23 +17,21 @@ from slq.evaluation.scorers import Item, find_scorers, guess_probability
 
 SCHEMA = 4  # of a retention metrics file
 HIT_COUNT_BENCHMARKS = ("ocrbench",)  # benchmarks whose score is a number of hits
-GUESSING_SCORER = "mmmu-official-1"  # the original, used for published scores, guesses if it parses no option
+GUESSING_SCORER = "mmmu-official-1"  # its original, used for published scores, guesses if it cannot parse an option
 JudgementsByScorer = dict[str, list[Judgement]]
 JsonLines = list[dict[str, Any]]
 
 
 def questions_hash(answered_items: Sequence[Item]) -> str:
-    """Hash the questions and accepted answers of items, in order."""
+    """Hash the questions and accepted answers of items, in the given order."""
     return hash_json([[item[field] for field in ITEM_FIELDS] for item in answered_items])
 
 
 def judge_with_all_scorers(benchmark: str, primary_scorer: str, answered_items: Sequence[Item]) -> JudgementsByScorer:
     """Judge answers with every scorer that applies to a benchmark.
 
-    The judgements of each scorer, by its name, are in the order of the items.
-
-    Raises:
-        SlqError: no scorer applies to the benchmark, or the primary scorer does not.
+    Returns:
+        the judgements by scorer name, each in the order of the items.
     """
     scorers = find_scorers(benchmark, primary_scorer)
     return {scorer.name: [scorer(item, item["answer"]) for item in answered_items] for scorer in scorers}
@@ -42,15 +40,13 @@ def judge_with_all_scorers(benchmark: str, primary_scorer: str, answered_items: 
 def score_answers(
     benchmark: str, primary_scorer: str, answered_items: Sequence[Item], disputed_ids: Collection[str] = ()
 ) -> tuple[dict[str, Any], JsonLines]:
-    """Compute every number of a metrics file that answers determine, and the items on which scorers disagree.
+    """Compute the part of a metrics file that answers determine, and the items on which scorers disagree.
 
     Args:
-        benchmark: the benchmark that the dataset is scored as; every scorer that applies to it judges the answers.
-        primary_scorer: the scorer whose score the tables print.
-        disputed_ids: ids of items whose accepted answers are disputed; the score is also given for either outcome.
-
-    Raises:
-        SlqError: no scorer applies to the benchmark, or the primary scorer does not.
+        benchmark: benchmark that the dataset is scored as; all scorers that apply to it judge the answers.
+        primary_scorer: name of the scorer whose score the tables print; it must apply to the benchmark.
+        disputed_ids: ids of items whose ground truth is disputed. Bounds on the score are added: all of them wrong, and
+            all of them correct.
     """
     judgements = judge_with_all_scorers(benchmark, primary_scorer, answered_items)
     hits = {name: [verdict.is_correct for verdict in given] for name, given in judgements.items()}
@@ -83,10 +79,10 @@ def score_answers(
 def score_disputed_items(
     answered_items: Sequence[Item], hits: Sequence[bool], disputed_ids: Collection[str], hit_value: float
 ) -> dict[str, Any]:
-    """List the disputed items as scored, and compute the score if all of them were wrong and if all were correct.
+    """List the disputed items with their judgements; compute the score if all were wrong and if all were correct.
 
     Args:
-        hit_value: what a hit adds to the score.
+        hit_value: contribution of one hit to the score.
     """
     disputed_items = [(item, hit) for item, hit in zip(answered_items, hits, strict=True) if item["id"] in disputed_ids]
     undisputed_hits = sum(hits) - sum(hit for _, hit in disputed_items)
@@ -102,25 +98,25 @@ def score_disputed_items(
 
 
 def require_disputed_items(entry: Mapping[str, Any], items: Sequence[Item]) -> None:
-    """Raise SlqError, before any generation, if a dataset has no item of an id that config.yaml lists as disputed."""
+    """Check, before any generation, that the dataset has every item that config.yaml lists as disputed."""
     ids = {item["id"] for item in items}
     for disputed_id in entry.get("disputed", []):
         if disputed_id not in ids:
             raise SlqError(
-                f"config: datasets.{entry['name']}.disputed has '{disputed_id}', and the dataset's test split has no "
-                f"such item; its ids are like '{items[0]['id']}'"
+                f"config: datasets.{entry['name']}.disputed lists '{disputed_id}', but the dataset's test split has no "
+                f"such item; its ids look like '{items[0]['id']}'"
             )
 
 
 def percent_correct(hits: Sequence[bool]) -> float:
-    """Compute the share of hits in percent."""
+    """Compute the percentage of hits."""
     return 100.0 * sum(hits) / len(hits)
 
 
 def scores_by_type(
     items: Sequence[Item], hits: Sequence[bool], chances: Sequence[float]
 ) -> dict[str, dict[str, float]]:
-    """Compute the number of items of each type, with their share of hits and chance level, both in percent."""
+    """Compute, for each type of item, the number of items, the percentage of hits, and the chance level in percent."""
     indices_by_type = defaultdict(list)
     for index, item in enumerate(items):
         indices_by_type[item["type"]].append(index)
@@ -135,10 +131,10 @@ def scores_by_type(
 
 
 def compute_chance_levels(items: Sequence[Item]) -> list[float]:
-    """Compute the chance level of each item in percent: the best guess without image and question.
+    """Compute the chance level of each item in percent: the expected accuracy of a guess without image and question.
 
-    For multiple choice this is any option. For an open question it is the answer that the most open items of the same
-    type accept, and the level is their share.
+    For a multiple-choice question, the guess is a random option. For an open question, it is the most frequent accepted
+    answer among the open questions of the same type, and the chance level is this answer's frequency.
     """
     accepted: dict[str, Counter[str]] = defaultdict(Counter)
     num_open: Counter[str] = Counter()
@@ -151,13 +147,13 @@ def compute_chance_levels(items: Sequence[Item]) -> list[float]:
 
 
 def random_guess_gain(items: Sequence[Item], judgements: Sequence[Judgement]) -> float:
-    """Compute what a random option for every unparsed reply would add on average, in percentage points."""
+    """Compute the expected gain, in percentage points, if every unparsed reply were replaced by a random option."""
     unparsed = [item for item, verdict in zip(items, judgements, strict=True) if verdict.parsed is None]
     return 100.0 * sum(guess_probability(item) for item in unparsed) / len(items)
 
 
 def find_disagreements(answered_items: Sequence[Item], judgements: JudgementsByScorer) -> JsonLines:
-    """Find the items whose hit scorers disagree on: id, reply, and each scorer's judgement by its name."""
+    """Find the items that some scorers judge correct and others wrong: id, reply, and judgements by scorer name."""
     found = []
     for index, item in enumerate(answered_items):
         by_scorer = {name: of_all[index] for name, of_all in judgements.items()}

@@ -20,12 +20,12 @@ from slq.evaluation.retrieval_metrics import compute_retrieval_metrics, gallery_
 from slq.methods.adapter import ADAPTER_WEIGHTS, load_retriever
 from slq.models.backbone import Backbone, pick_device
 
-NUM_EXAMPLE_QUERIES = 6  # captions of a dataset whose best images are stored, for inspection
-NUM_TOP_IMAGES = 5  # images stored per caption
+NUM_EXAMPLE_QUERIES = 6  # number of captions per dataset whose top images are stored for inspection
+NUM_TOP_IMAGES = 5  # number of images stored per caption
 
 
 def load_run(settings: dict[str, Any], backbone_folder: Path, adapter_folder: Path) -> tuple[Backbone, Any]:
-    """Load a run's backbone and its retriever as training left them."""
+    """Load a run's backbone and its trained retriever."""
     backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
     return backbone, load_retriever(backbone, adapter_folder, snapshot_sha256(backbone_folder))
 
@@ -33,7 +33,7 @@ def load_run(settings: dict[str, Any], backbone_folder: Path, adapter_folder: Pa
 def evaluate_retrieval(
     settings: dict[str, Any], backbone_folder: Path, adapter_folder: Path, data: Path, out: Path, events_file: Path
 ) -> None:
-    """Write metrics, ranks and a few retrieval examples of the test split of every retrieval dataset."""
+    """Evaluate the test split of every retrieval dataset; write metrics, ranks and a few retrieval examples."""
     events = EventLog.for_next_attempt(adapter_folder / "events" / events_file.name)
     with events.span("init"):
         backbone, retriever = load_run(settings, backbone_folder, adapter_folder)
@@ -66,11 +66,11 @@ def evaluate_retrieval(
 def write_retrieval_results(
     out: Path, entry: dict[str, Any], table: pd.DataFrame, variants: Sequence[RetrievalVariant], inputs: dict[str, str]
 ) -> None:
-    """Write the ranks of a dataset in all its variants, and the metrics computed from them.
+    """Write the ranks of a dataset in all its variants, and the metrics computed from the ranks.
 
     Args:
-        entry: the dataset's name, and the variant that tables print.
-        inputs: hashes of what the ranks were computed from.
+        entry: the dataset's `name`, and `table_variant`, the variant that tables print.
+        inputs: hashes of the inputs that the ranks were computed from.
     """
     metrics = compute_retrieval_metrics(table, variants, entry["table_variant"])
     ranks_path = out / f"{entry['name']}.ranks.parquet"
@@ -85,26 +85,22 @@ def build_retrieval_ids(split: Split) -> RetrievalIds:
 
 
 def read_split_and_variants(data: Path, entry: dict[str, Any]) -> tuple[Split, list[RetrievalVariant]]:
-    """Read the test split of a retrieval dataset and the variants that it is evaluated in.
-
-    Raises:
-        SlqError: the split's images do not divide into the folds of a variant.
-    """
+    """Read the test split of a retrieval dataset and its variants; check that the images divide into all folds."""
     split = read_split(data, entry["name"], "test")
     variants = [RetrievalVariant(**one) for one in entry["variants"]]
     for variant in variants:
         if variant.fold is not None and len(split.items) % variant.fold:
             raise SlqError(
-                f"{entry['name']}/test: {len(split.items)} images do not divide into folds of {variant.fold}; change "
-                f"datasets.{entry['name']}.variants.{variant.name}.fold in config.yaml"
+                f"{entry['name']}/test: {len(split.items)} images cannot be divided into folds of {variant.fold} "
+                f"images; change datasets.{entry['name']}.variants.{variant.name}.fold in config.yaml"
             )
     return split, variants
 
 
 def input_hashes(settings: dict[str, Any], backbone_folder: Path, adapter_folder: Path, split: Split) -> dict[str, str]:
-    """Compute the hashes of what the numbers depend on: equal hashes must give equal numbers.
+    """Hash the inputs that the metrics of a split depend on: equal hashes imply equal metrics.
 
-    Only settings that can change a number are included: which other datasets the job evaluates is left out.
+    Of the settings, `datasets` is excluded, because other datasets of the same job do not affect a split's metrics.
     """
     return {
         "adapter": adapter_hash(adapter_folder),
@@ -115,7 +111,7 @@ def input_hashes(settings: dict[str, Any], backbone_folder: Path, adapter_folder
 
 
 def adapter_hash(adapter_folder: Path) -> str:
-    """Hash the weights that a run trained, or adapter.json for a run that trained none."""
+    """Hash the trained weights of a run, or its adapter.json if the run has no trained weights."""
     weights = adapter_folder / ADAPTER_WEIGHTS
     return hash_file(weights if weights.is_file() else adapter_folder / "adapter.json")
 
@@ -124,21 +120,21 @@ def adapter_hash(adapter_folder: Path) -> str:
 
 
 def evenly_spaced_indices(count: int) -> np.ndarray:
-    """Return the indices of six of `count` captions (all, if fewer), evenly spaced over the dataset: k * count // 6."""
+    """Return the indices of six captions, evenly spaced over `count` captions (all, if there are fewer than six)."""
     num_indices = min(count, NUM_EXAMPLE_QUERIES)
     return np.arange(num_indices) * count // num_indices
 
 
 def top_k_images(queries: np.ndarray, image_embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the indices and similarities of the five most similar images of each query, best first.
+    """Find the five most similar images of each query, best first.
 
     Args:
         queries: unit vectors (Q, d), float32.
         image_embeddings: unit vectors (I, d), float32.
 
     Returns:
-        int64 and float32, both (Q, 5), or (Q, I) if there are fewer images. Of equally similar images the one that is
-        earlier in the dataset comes first.
+        image indices (int64) and cosine similarities (float32), both (Q, 5), or (Q, I) for fewer than five images. Ties
+        are in the order of the dataset.
     """
     scores = queries @ image_embeddings.T
     order = np.argsort(-scores, axis=1, kind="stable")[:, :NUM_TOP_IMAGES]
@@ -153,15 +149,15 @@ def build_retrieval_examples(
     caption_to_image: np.ndarray,
     ranks: np.ndarray,
 ) -> list[dict[str, Any]]:
-    """Build one retrieval example for each selected caption, with the images that it retrieves (docs/results.md).
+    """Build a retrieval example for each of a few captions, with the caption's top images (docs/results.md).
 
     Args:
         items: the split's items, in the order of the images.
-        caption_ids: the id of each caption.
+        caption_ids: id of each caption (T,).
         image_embeddings: unit vectors of the images (I, d).
         text_embeddings: unit vectors of the captions (T, d).
-        caption_to_image: the image index of each caption (T,).
-        ranks: the rank of each caption's own image (T,).
+        caption_to_image: image index of each caption (T,).
+        ranks: rank of each caption's own image (T,).
     """
     query_indices = evenly_spaced_indices(len(text_embeddings))
     caption_texts = [text for item in items for text in item["captions"]]
@@ -176,7 +172,7 @@ def build_retrieval_examples(
                 "text": caption_texts[query_index],
                 "image": items[caption_to_image[query_index]]["id"],
                 "rank": int(ranks[query_index]),
-                # Six decimals: the precision of a cosine in float32.
+                # Six decimals are the precision of a cosine similarity in float32.
                 "top": [
                     {"image": items[image]["id"], "similarity": round(float(score), 6)} for image, score in top_images
                 ],

@@ -1,6 +1,6 @@
-"""Metrics of a retrieval dataset, computed from its stored ranks alone.
+"""Metrics of a retrieval dataset, computed from its stored ranks only.
 
-Nothing here needs the dataset, a model or torch.
+This module needs neither the dataset nor a model nor torch.
 """
 
 from collections.abc import Sequence
@@ -33,11 +33,11 @@ GALLERY_COLUMNS = [
 def compute_retrieval_metrics(
     table: pd.DataFrame, variants: Sequence[RetrievalVariant], primary_variant: str
 ) -> dict[str, Any]:
-    """Compute every number of a metrics file that ranks determine: the primary variant's, and the others' by name.
+    """Compute the part of a metrics file that ranks determine: the primary variant's metrics, and others by name.
 
     Args:
         table: ranks of all variants, with the column `variant`.
-        primary_variant: the variant that tables print.
+        primary_variant: name of the variant that tables print.
     """
     metrics_by_variant = {
         one.name: compute_metrics_with_intervals(table[table["variant"] == one.name], one) for one in variants
@@ -51,9 +51,9 @@ def compute_retrieval_metrics(
 
 
 def compute_metrics_with_intervals(table: pd.DataFrame, variant: RetrievalVariant) -> dict[str, Any]:
-    """Compute a variant's metrics with both bounds of its recalls' bootstrap intervals in percent.
+    """Compute a variant's metrics with bootstrap confidence intervals of its recalls, `[low, high]` in percent.
 
-    Drawing the intervals takes a hundred times as long as `compute_variant_metrics`.
+    The bootstrap takes about a hundred times as long as `compute_variant_metrics`.
     """
     intervals = {
         direction: recall_intervals(compute_hits_per_image(table, direction), BOOTSTRAP_SEED)
@@ -66,7 +66,7 @@ def compute_metrics_with_intervals(table: pd.DataFrame, variant: RetrievalVarian
 
 
 def compute_variant_metrics(table: pd.DataFrame, variant: RetrievalVariant) -> dict[str, Any]:
-    """Compute a variant's recalls, optimistic and pessimistic, with its numbers of ties, images and captions."""
+    """Compute a variant's recalls (optimistic and pessimistic) and its numbers of ties, images and captions."""
     num_queries = table["direction"].value_counts()
     return {
         "variant_settings": {"captions": variant.captions, "fold": variant.fold},
@@ -78,5 +78,5 @@ def compute_variant_metrics(table: pd.DataFrame, variant: RetrievalVariant) -> d
 
 
 def gallery_hash(table: pd.DataFrame) -> str:
-    """Hash the ranked queries and images, in order, independently of their ranks."""
+    """Hash the queries and images of a rank table in their order, independently of the ranks."""
     return hash_json([table[column].tolist() for column in GALLERY_COLUMNS])

@@ -1,8 +1,8 @@
-"""Scorers of the retention datasets: pure functions of an item and a reply, with a version at the end of each name.
+"""Scorers of the retention datasets: pure functions of an item and a reply, whose names end with a version number.
 
-A change that can alter a judgement makes a new version. No scorer guesses, and none calls a judge model: a reply that
-it cannot parse is wrong. An item is a line of a retention dataset (docs/own-data.md): with `options` it is a
-multiple-choice question, else an open one.
+Every change that can alter a judgement needs a new version number. No scorer guesses or calls a judge model: a reply
+that cannot be parsed is wrong. An item is a line of a retention dataset (docs/own-data.md). With `options`, it is a
+multiple-choice question, else an open question.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,14 +33,14 @@ from slq.evaluation.option_parsing import (
 Item = dict[str, Any]
 ScoringRule = Callable[[Item, str], Judgement]
 
-# What lmms-eval removes from every reply: the default of its --reasoning_tags, in this order.
+# Tags of reasoning that lmms-eval removes from every reply (the default of its --reasoning_tags), in this order.
 REASONING_TAGS = (("<think>", "</think>"), ("<analysis>", "</analysis>"))
-FORMULA_TYPE = "Handwritten Mathematical Expression Recognition"  # the type of OCRBench's items that are formulas
+FORMULA_TYPE = "Handwritten Mathematical Expression Recognition"  # type of OCRBench's formula items
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """Named scoring rule, with the benchmarks that it applies to."""
+    """A named scoring rule with the benchmarks that it applies to."""
 
     name: str
     benchmarks: tuple[str, ...]
@@ -52,7 +52,7 @@ class Scorer:
 
 
 def build_choice_rule(parse_option: OptionParser, match: AnswerMatcher) -> ScoringRule:
-    """Build a rule that parses an option letter if the item has options, else matches the reply with the answers."""
+    """Build a rule that parses an option letter for items with options, and else matches the reply to the answers."""
 
     def rule(item: Item, reply: str) -> Judgement:
         if not item["options"]:
@@ -63,14 +63,14 @@ def build_choice_rule(parse_option: OptionParser, match: AnswerMatcher) -> Scori
 
 
 def judge_letter(answers: Sequence[str], letter: str | None, step: str) -> Judgement:
-    """Build the judgement of a parsed option letter; `step` is the parsing step, reported as the reason."""
+    """Build the judgement of a parsed option letter; the parsing step is the judgement's reason."""
     return Judgement(letter in answers, step, letter)
 
 
 def judge_realworldqa_lmms_eval(item: Item, reply: str) -> Judgement:
-    """Judge the letter that a reply names if an accepted answer is one of A to D, else the whole reply.
+    """Judge the letter that a reply names if an accepted answer is one of A to D, else judge the whole reply.
 
-    The item's options are ignored.
+    The options of the item are ignored.
 
     Source: EvolvingLMMs-Lab/lmms-eval 75571cfe, lmms_eval/tasks/realworldqa/utils.py, as of #1274.
     """
@@ -83,17 +83,18 @@ def judge_realworldqa_lmms_eval(item: Item, reply: str) -> Judgement:
 
 
 def build_ocrbench_rule(match: AnswerMatcher) -> ScoringRule:
-    """Build a rule of OCRBench, which judges formulas by `match_formula` and all other items by `match`."""
+    """Build a rule for OCRBench (Liu et al. 2024): `match_formula` for formulas, `match` for all other items."""
     return lambda item, reply: (match_formula if item["type"] == FORMULA_TYPE else match)(item["answers"], reply)
 
 
 def strip_reasoning(reply: str) -> str:
     """Remove tagged reasoning from a reply, and whitespace around the remaining text.
 
-    The pairs of tags are processed in order. The first opening tag is removed with everything up to the next closing
-    tag, and this is repeated as long as there is such a pair. If no opening tag remains but a closing one does,
-    everything up to the last closing tag is removed, since a template may have written the opening tag into the prompt.
-    An opening tag that is never closed remains, with the text after it.
+    Each pair of tags is processed as follows:
+    1. The text from the first opening tag to the next closing tag is removed, as often as there is such a text.
+    2. If a closing tag remains without an opening tag, all text up to the last closing tag is removed, because a chat
+       template may have written the opening tag into the prompt.
+    3. An opening tag that is never closed remains, with the text after it.
 
     Source: EvolvingLMMs-Lab/lmms-eval 75571cfe, lmms_eval/api/reasoning.py, called in lmms_eval/evaluator.py.
     """
@@ -108,26 +109,26 @@ def strip_reasoning(reply: str) -> str:
 
 
 def ignore_reasoning(rule: ScoringRule) -> ScoringRule:
-    """Wrap a rule so that it judges replies without their reasoning, as lmms-eval's rules do."""
+    """Wrap a rule so that it judges replies without their reasoning, as lmms-eval does."""
     return lambda item, reply: rule(item, strip_reasoning(reply))
 
 
 SCORERS = {
     scorer.name: scorer
     for scorer in (
-        # VLMEvalKit's exact matching; open questions by our exact rule, because its own turns them into options (#110).
+        # VLMEvalKit's exact matching; our exact rule for open questions, which VLMEvalKit turns into options (#110).
         Scorer("vlmevalkit-exact-2", ("mmmu", "realworldqa"), build_choice_rule(parse_vlmevalkit, match_normalised)),
-        # MMMU's own parser; where it draws an option at random, the reply counts as unparsed and wrong.
+        # MMMU's official parser; where the original guesses an option at random, the reply is unparsed and wrong.
         Scorer("mmmu-official-1", ("mmmu",), build_choice_rule(parse_mmmu, match_mmmu)),
-        # lmms-eval's variant of MMMU's parser, as of its #1471; unparsed and wrong where it draws at random.
+        # lmms-eval's variant of MMMU's parser, as of its #1471; unparsed and wrong where the original guesses.
         Scorer("mmmu-lmms-eval-2", ("mmmu",), ignore_reasoning(build_choice_rule(parse_mmmu_lmms_eval, match_mmmu))),
-        # Ours, strict: the reply begins with the option's letter; an open reply is the answer, letter by letter.
+        # Our own strict rule: the reply begins with the option's letter; an open reply equals an answer exactly.
         Scorer("first-letter-1", ("mmmu", "realworldqa"), build_choice_rule(parse_first_letter, match_verbatim)),
-        # lmms-eval's priorities of a letter's positions, as of its #1274.
+        # lmms-eval's priorities of letter positions, as of its #1274.
         Scorer("lmms-eval-realworldqa-2", ("realworldqa",), ignore_reasoning(judge_realworldqa_lmms_eval)),
-        # VLMEvalKit: an answer is a substring of the reply.
+        # VLMEvalKit: the reply contains an answer.
         Scorer("ocrbench-vlmevalkit-1", ("ocrbench",), build_ocrbench_rule(match_substring)),
-        # lmms-eval: the same, full-width characters folded, as of its #1415.
+        # lmms-eval: the same with full-width characters replaced by half-width ones, as of its #1415.
         Scorer("ocrbench-lmms-eval-2", ("ocrbench",), ignore_reasoning(build_ocrbench_rule(match_substring_halfwidth))),
     )
 }
@@ -136,22 +137,22 @@ SCORERS = {
 def find_scorers(benchmark: str, primary_scorer: str | None = None) -> list[Scorer]:
     """Find the scorers that apply to a benchmark, in the order of SCORERS.
 
-    Raises:
-        SlqError: none applies, or `primary_scorer` is not the name of one that does.
+    Args:
+        primary_scorer: if given, the name of a scorer that must be among them.
     """
     found = [scorer for scorer in SCORERS.values() if benchmark in scorer.benchmarks]
     if not found:
         known = sorted({name for scorer in SCORERS.values() for name in scorer.benchmarks})
-        raise SlqError(f"no scorer applies to '{benchmark}': a retention dataset is `scored_as` one of {known}")
+        raise SlqError(f"no scorer applies to '{benchmark}'; `scored_as` of a retention dataset must be one of {known}")
     names = [scorer.name for scorer in found]
     if primary_scorer is not None and primary_scorer not in names:
-        raise SlqError(f"scorer '{primary_scorer}' is none of those that apply to '{benchmark}': {', '.join(names)}")
+        raise SlqError(f"scorer '{primary_scorer}' does not apply to '{benchmark}'; expected one of {', '.join(names)}")
     return found
 
 
 def guess_probability(item: Item) -> float:
-    """Compute the probability that a random option is correct, or 0 for an open question, where nobody guesses.
+    """Compute the probability that a random option is correct; 0 for an open question.
 
-    It is what a protocol that guesses at random gains on average from an unparsed reply.
+    This is the expected gain of a protocol that replaces an unparsed reply by a random option.
     """
     return 1 / len(item["options"]) if item["options"] else 0.0

@@ -1,4 +1,4 @@
-"""Recalls on a validation split, which training watches and the learning-rate sweep decides by."""
+"""Recalls on a validation split, which training records and the learning-rate sweep selects by."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +13,9 @@ from slq.models.backbone import Backbone
 def build_recall_validator(
     settings: dict[str, Any],
 ) -> Callable[[Any, Backbone, Split, FeatureCache | None], dict[str, dict[str, float]]]:
-    """Build the function that training calls to compute a retriever's recalls on a split.
+    """Build the function that computes a retriever's recalls on a split.
 
-    It is passed in because training may not import evaluation.
+    The function is passed to training as an argument, because `slq.training` must not import `slq.evaluation`.
     """
 
     def validate(
