@@ -89,7 +89,7 @@ def test_rows_need_what_they_are_evaluated_with(rowed):
         (
             ("presets", "mini", "methods"),
             ["base", "lora"],
-            r"baselines.slq.by.base.first_stage is 'slq', which presets.mini.methods leaves out",
+            r"baselines.slq.by.base.first_stage is 'slq', which is not in presets.mini.methods",
         ),
         (("comparators",), {}, "comparators is not a key here; since version 0.2.0 it is 'baselines'"),
         (

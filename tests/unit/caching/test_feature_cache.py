@@ -134,7 +134,7 @@ def test_a_corrupt_shard_is_named_and_made_again_on_demand(filled, capsys):
         for shard in open_feature_caches(filling.manifest)["train"].shards:
             shard.verify()
     filling()
-    assert f"made again: {filling.root / path}" in capsys.readouterr().err
+    assert f"rebuilding a corrupt shard: {filling.root / path}" in capsys.readouterr().err
     assert filling.shards() == whole
 
 

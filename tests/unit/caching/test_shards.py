@@ -75,7 +75,7 @@ def test_an_image_is_proved_when_it_is_read_for_the_first_time(tmp_path):
     data[data.index(values)] ^= 1
     path.write_bytes(data)
     assert same(shard.read(0), written[0]) and same(shard.read(1), written[1])
-    with pytest.raises(CorruptShard, match=r"shard: image 2 is not what was written"):
+    with pytest.raises(CorruptShard, match=r"shard: image 2 differs from its hash"):
         shard.read(2)
 
 
@@ -88,7 +88,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
     before = (tmp_path / "shard").read_bytes()
     monkeypatch.setattr("slq.common.tensors.save_file", full)
     with pytest.raises(
-        SlqError, match=r"shard: cannot be written: .*No space.*make room, and the same command goes on"
+        SlqError, match=r"shard: cannot be written: .*No space.*free some space and run the same command"
     ):
         write_shard(tmp_path / "shard", slabs(3))
     assert [path.name for path in tmp_path.iterdir()] == ["shard"]

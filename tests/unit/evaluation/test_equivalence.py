@@ -154,7 +154,9 @@ def edit_answers(preset, change):
 
 def test_a_stored_reply_of_base_that_differs_is_named_with_both(slice_, preset):
     edit_answers(preset, lambda lines: lines[3].update(answer="something else"))
-    message = r"^mini-mmmu: item '\w+': the reply is '.*', but base's reply in .*mini-mmmu\.answers\.jsonl is 'something else'"
+    message = (
+        r"^mini-mmmu: item '\w+': the reply is '.*', but base's reply .*mini-mmmu\.answers\.jsonl is 'something else'"
+    )
     with pytest.raises(SlqError, match=message):
         run_prove(slice_, preset)
 

@@ -1,1 +1,1 @@
-"""Baselines that are evaluated but not trained here: encoders, zero-shot read-outs, re-ranking, and the pilot."""
+"""Baselines without training: dual encoders, zero-shot read-outs, re-ranking by an MLLM, and the diagnostic pilot."""

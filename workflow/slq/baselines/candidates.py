@@ -1,4 +1,4 @@
-"""Re-ranking candidates: the top k of each query's first-stage list, within the gallery of a variant."""
+"""Candidates for re-ranking: the first stage's top k items of each query in the gallery of a variant."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from slq.evaluation.ranks import QUERIES_PER_BLOCK, Ranks
 
 @dataclass(frozen=True)
 class Candidates:
-    """Candidates of every query, as indices in the whole dataset, most similar first; ties in dataset order.
+    """Candidates of every query, as indices into the full dataset, most similar first; ties in dataset order.
 
     Attributes:
-        query_captions: the captions that the variant evaluates (Q,).
-        image_candidates: the candidate images of each of these captions (Q, k).
-        caption_candidates: the candidate captions of each image (I, k), which are among these captions.
+        query_captions: captions that the variant evaluates (Q,).
+        image_candidates: candidate images of each caption in `query_captions` (Q, k).
+        caption_candidates: candidate captions of each image (I, k), all of them in `query_captions`.
     """
 
     query_captions: np.ndarray
@@ -32,13 +32,13 @@ def select_candidates(
 ) -> Candidates:
     """Select the top-k candidates of both directions, or all items if there are fewer than k.
 
-    The candidates of a fold's queries are the fold's own images and captions. If a fold has fewer than k captions, the
-    images of all folds get as many caption candidates as the smallest fold has captions.
+    With folds, the candidates of a query are from the query's own fold. If the smallest fold has fewer than k captions,
+    the images of all folds get as many caption candidates as this fold has captions.
 
     Args:
-        t2i: image embeddings (I, d) and text embeddings (T, d) that captions retrieve images by; unit vectors.
-        i2t: the same for images that retrieve captions.
-        caption_to_image: the image index of each caption (T,).
+        t2i: image embeddings (I, d) and text embeddings (T, d), unit vectors, for captions that retrieve images.
+        i2t: image and text embeddings for images that retrieve captions.
+        caption_to_image: image index of each caption (T,).
     """
     query_captions = select_caption_indices(caption_to_image, variant)
     count = len(t2i[0])
@@ -58,9 +58,9 @@ def select_candidates(
 
 
 def top_k_indices(queries: np.ndarray, gallery: np.ndarray, k: int) -> np.ndarray:
-    """Return the indices (Q, min(k, G)) of the most similar items, best first.
+    """Return the indices (Q, min(k, G)) of the most similar items by cosine similarity, best first.
 
-    Similarities are rounded to float32, as for ranks.
+    Similarities are rounded to float32, as in `slq.evaluation.ranks`.
 
     Args:
         queries: unit vectors (Q, d).
@@ -77,35 +77,37 @@ def top_k_indices(queries: np.ndarray, gallery: np.ndarray, k: int) -> np.ndarra
 def order_by_pointwise_score(probability: np.ndarray, entropy: np.ndarray, decimals: int) -> np.ndarray:
     """Sort candidates by floored probability (descending), then entropy (ascending), then first-stage position.
 
+    Source: the released code of RetLLM (arXiv 2602.22278).
+
     Args:
-        probability: of each candidate, in first-stage order (Q, k), float32.
-        entropy: the same shape and order, float32.
-        decimals: the number of decimals that probabilities are floored to.
+        probability: probability of the positive answer for each candidate (Q, k), float32, in first-stage order.
+        entropy: entropy of the next-token distribution in nats (Q, k), float32, in first-stage order.
+        decimals: number of decimals to which probabilities are floored.
 
     Returns:
-        The new order (Q, k), as positions in the first-stage order.
+        the new order (Q, k), as positions in the first-stage order.
     """
     floored = np.floor(probability.astype(np.float64) * 10**decimals)
-    return np.lexsort((entropy, -floored))  # stable: candidates equal in both stay in order
+    return np.lexsort((entropy, -floored))  # stable: tied candidates stay in first-stage order
 
 
 def order_by_listwise_choice(probability: np.ndarray) -> np.ndarray:
-    """Return the order (Q, k) with the most probable candidate first and the others in first-stage order."""
+    """Return the order (Q, k) with the most probable candidate first and all others in first-stage order."""
     chosen = probability.argmax(1)
     is_rest = np.arange(probability.shape[1])[None] != chosen[:, None]
     return np.argsort(is_rest, axis=1, kind="stable")
 
 
 def update_ranks(ranks: Ranks, is_positive: np.ndarray) -> Ranks:
-    """Compute ranks (Q,) after the first k items of each query's list are put into a new order.
+    """Compute ranks (Q,) after the first k items of each query's list are re-ranked.
 
-    If a query has positives among its candidates, its rank is the first position of one. Otherwise its positive remains
-    behind the k candidates, at its former rank; a positive that is as similar as the last candidate, but was cut off
-    because it comes later in the dataset, has rank k + 1 at best.
+    If any candidate of a query is a positive, the query's rank is the position of its first positive in the new order.
+    Otherwise the query keeps its first-stage rank, but at least k + 1: a positive that ties with the last candidate may
+    have been cut off because it comes later in the dataset.
 
     Args:
-        ranks: ranks in the first stage's list.
-        is_positive: which candidates, in their new order, are positives (Q, k).
+        ranks: ranks in the first stage's list (Q,).
+        is_positive: mask (Q, k) of the candidates, in their new order, that are positives.
     """
     k = is_positive.shape[1]
     has_positive, new_rank = is_positive.any(1), (1 + is_positive.argmax(1)).astype(np.int32)

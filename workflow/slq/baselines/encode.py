@@ -1,4 +1,4 @@
-"""Ranking by the vectors of a dual encoder or of an untrained backbone, as for trained runs."""
+"""Retrieval with the embeddings of a dual encoder or of an untrained backbone, ranked like those of trained runs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,21 +19,18 @@ from slq.models.dual_encoder import DualEncoder
 EMBEDDING_DIRECTIONS = ("t2i", "i2t")
 Embeddings = tuple[np.ndarray, np.ndarray]  # images (I, d), texts (T, d)
 Encoder = DualEncoder | MllmEncoder
-# A dataset's entry in the settings, its split and variants, and the rank table of these.
+# Entry of a dataset in the settings, its test split, its variants, and the rank table of all variants.
 RankedDataset = tuple[dict[str, Any], Split, list[RetrievalVariant], pd.DataFrame]
 
 
 def load_encoders(model_settings: dict[str, Any], folder: Path) -> dict[str, Encoder]:
     """Load the encoder of each direction.
 
-    Both directions share one object for a dual encoder, and for an MLLM with the same instructions in both.
+    The directions share one encoder object if it is a dual encoder, or an MLLM with the same instructions in both.
 
     Args:
-        model_settings: the model part of the rule's settings: `encoder`, or `backbone` with family, dtype and readout.
-        folder: the model's snapshot.
-
-    Raises:
-        SlqError: the snapshot cannot be used.
+        model_settings: `model` of the rule's settings: `encoder`, or `backbone` with family, dtype and readout.
+        folder: snapshot folder of the model.
     """
     if "encoder" in model_settings:
         return dict.fromkeys(EMBEDDING_DIRECTIONS, DualEncoder.load(folder, pick_device()))
@@ -48,11 +45,11 @@ def load_encoders(model_settings: dict[str, Any], folder: Path) -> dict[str, Enc
 def rank_by_embeddings(
     settings: dict[str, Any], model_folder: Path, data: Path, events: EventLog
 ) -> tuple[Any, Iterator[RankedDataset]]:
-    """Load a baseline's model, and return its image processor and an iterator that ranks every retrieval dataset.
+    """Load a baseline's model; return its image processor and an iterator that ranks every retrieval dataset.
 
     Args:
-        settings: the rule's settings: model, batch_size, datasets.
-        model_folder: the folder of the model's snapshot.
+        settings: settings of the rule: model, batch_size, datasets.
+        model_folder: snapshot folder of the model.
     """
     with events.span("init"):
         encoders = load_encoders(settings["model"], model_folder)
@@ -71,13 +68,13 @@ def rank_by_embeddings(
 
 
 def embed_both_directions(encoders: dict[str, Encoder], split: Split, batch_size: int) -> dict[str, Embeddings]:
-    """Embed a split's images and captions for each direction, only once if one encoder serves both."""
+    """Embed a split's images and captions for each direction, or once if both directions share one encoder."""
     embeddings = {one: embed_split_with_encoder(one, split, batch_size) for one in dict.fromkeys(encoders.values())}
     return {direction: embeddings[encoder] for direction, encoder in encoders.items()}
 
 
 def compute_rank_table(split: Split, embeddings: dict[str, Embeddings], variant: RetrievalVariant) -> pd.DataFrame:
-    """Compute the rank table of one variant, each direction from its own embeddings."""
+    """Compute the rank table of one variant, with each direction ranked by its own embeddings."""
     retrieval_ids = build_retrieval_ids(split)
     if embeddings["t2i"] is embeddings["i2t"]:
         return build_variant_table(retrieval_ids, *embeddings["t2i"], retrieval_ids.caption_to_image, variant)

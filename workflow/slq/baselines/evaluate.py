@@ -1,4 +1,4 @@
-"""Evaluation of a baseline of any kind: its metrics, ranks, description and events."""
+"""Evaluation of a baseline of any kind, with its metrics, ranks, description and event log as output."""
 
 from pathlib import Path
 from typing import Any
@@ -10,21 +10,18 @@ from slq.common.snapshots import snapshot_sha256
 from slq.evaluation.retrieval import adapter_hash, write_retrieval_results
 
 SCHEMA = 2  # of baseline.json
-NON_RANK_SETTINGS = ("preset", "baseline", "kind", "datasets")  # settings that cannot change a dataset's ranks
+NON_RANK_SETTINGS = ("preset", "baseline", "kind", "datasets")  # settings that do not affect a dataset's ranks
 
 
 def evaluate_baseline(settings: dict[str, Any], inputs: dict[str, Path], data: Path, work: Path, out: Path) -> None:
-    """Write a baseline's metrics and ranks on the test split of every retrieval dataset, and its description.
+    """Evaluate a baseline on the test split of every retrieval dataset; write metrics, ranks and a description.
 
-    The description holds the software and hardware that it was measured with.
+    The description, baseline.json, records the settings, the software and the hardware of the evaluation.
 
     Args:
-        settings: the rule's settings (`slq.config.baseline_settings.baseline_settings`).
-        inputs: by the names that metrics files give them, the manifests of models, and the adapter.json of runs.
+        settings: settings of the rule (`slq.config.baseline_settings.baseline_settings`).
+        inputs: manifests of models and adapter.json files of runs, by their names in metrics files.
         work: scratch folder that collects the events of all attempts.
-
-    Raises:
-        SlqError: a model cannot be used.
     """
     description = {key: settings[key] for key in ("preset", "baseline", "kind")}
     labels = {key: settings[key] for key in ("preset", "baseline")}

@@ -1,8 +1,13 @@
-"""Visual re-injection (RetLLM's enhancement, after MemVR, arXiv 2410.03577): image tokens fed again into one MLP layer.
+"""Visual re-injection: image tokens are fed again into the MLP of one layer of the language model.
 
-If the language model is uncertain about its next token after layer l, the MLP of layer l + 1 takes the image's own
-tokens as keys and values: FFN'(x) = (1 - ratio) FFN(x) + ratio Delta(x | Z), Delta(x | Z) = sum_j SiLU(<x, z_j>) z_j.
-This is done by forward hooks, which are removed afterwards; the model itself is not changed.
+This is the enhancement of RetLLM (arXiv 2602.22278), after the visual retracing of MemVR (Zou et al. 2024, arXiv
+2410.03577). If the language model is uncertain about its next token after layer l, the MLP (FFN) of layer l + 1 uses
+the image tokens z_j as additional keys and values:
+
+    FFN'(x) = (1 - ratio) FFN(x) + ratio Delta(x | Z)
+    Delta(x | Z) = sum_j SiLU(<x, z_j>) z_j
+
+Forward hooks implement this and are removed afterwards; the model itself is not changed.
 """
 
 import math
@@ -18,7 +23,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from slq.models.backbone import Backbone
 
-TOP_TOKENS = 10  # likeliest next tokens whose entropy is computed
+TOP_TOKENS = 10  # number of most likely next tokens over which the entropy is computed
 
 
 @dataclass(frozen=True)
@@ -26,10 +31,10 @@ class InjectionConfig:
     """Settings of visual re-injection.
 
     Attributes:
-        ratio: the weight of Delta in the MLP's output; with 0 no hook is registered.
-        layer_bounds: exclusive bounds of the layers l that are monitored; the first of them after which the model is
+        ratio: weight of Delta in the MLP's output, from 0 to 1; with 0, no hooks are registered.
+        layer_bounds: exclusive bounds of the monitored layers l. The first monitored layer after which the model is
             uncertain triggers the injection.
-        entropy_threshold: the model counts as uncertain if its normalised entropy, at most 1, exceeds this.
+        entropy_threshold: the model is uncertain if its normalised entropy, between 0 and 1, exceeds this threshold.
     """
 
     ratio: float
@@ -37,10 +42,10 @@ class InjectionConfig:
     entropy_threshold: float
 
     def monitored_layers(self, num_layers: int) -> range:
-        """Return the layers l that are monitored in a model of `num_layers` layers, such that l + 1 is a layer too.
+        """Return the monitored layers l of a model with `num_layers` layers; l + 1 is always a layer too.
 
-        The bounds are meant for a model of 28 layers. In a model too shallow to have a layer between them, the last
-        layer but one is monitored.
+        The bounds are intended for models with 28 layers. In a model that is too shallow to have a layer between the
+        bounds, the second-last layer is monitored.
         """
         low, high = self.layer_bounds
         return range(max(min(low + 1, num_layers - 2), 0), min(high, num_layers - 1))
@@ -51,25 +56,25 @@ class VisualTokens:
     """Visual tokens Z of a batch.
 
     Attributes:
-        embeddings: the input embeddings at each row's image tokens (B, V, d). Rows with fewer tokens are padded with
-            zero vectors, which contribute nothing to Delta.
-        counts: the number of image tokens of each row (B,).
+        embeddings: input embeddings at each row's image tokens (B, V, d). Rows with fewer than V image tokens are
+            padded with zero vectors, which do not contribute to Delta.
+        counts: number of image tokens of each row (B,).
     """
 
     embeddings: Tensor = field(default_factory=lambda: torch.empty(0))
     counts: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def select_rows(self, rows: Tensor) -> "VisualTokens":
-        """Select the visual tokens of the given rows, which may repeat; of none, none."""
+        """Select the visual tokens of the given rows, which may repeat; empty visual tokens are returned unchanged."""
         return VisualTokens(self.embeddings[rows], self.counts[rows]) if len(self.counts) else self
 
 
 @contextmanager
 def capture_visual_tokens(backbone: Backbone, image_mask: Tensor, injection: InjectionConfig) -> Iterator[VisualTokens]:
-    """Yield an object that a forward pass within the context fills with its visual tokens; it stays empty at ratio 0.
+    """Yield an object that a forward pass in the context fills with its visual tokens; with ratio 0 it stays empty.
 
     Args:
-        image_mask: the positions of image tokens in the forward pass's input (B, L).
+        image_mask: mask (B, L) of the image tokens in the input of the forward pass.
     """
     visual_tokens = VisualTokens()
 
@@ -95,25 +100,25 @@ def capture_visual_tokens(backbone: Backbone, image_mask: Tensor, injection: Inj
 def inject_visual_tokens(
     backbone: Backbone, visual_tokens: VisualTokens, token_mask: Tensor, injection: InjectionConfig
 ) -> Iterator[None]:
-    """Inject visual tokens into the one forward pass of the language model within the context.
+    """Inject visual tokens into one forward pass of the language model in the context.
 
-    Each row is treated by itself: injection happens once, after the first monitored layer at which the entropy of its
+    Rows are independent. Injection happens once per row, after the first monitored layer at which the entropy of the
     last token's prediction exceeds the threshold.
 
     Args:
-        visual_tokens: the tokens to inject.
-        token_mask: the positions at which they are injected (B, L).
+        visual_tokens: tokens to inject.
+        token_mask: mask (B, L) of the positions at which they are injected.
     """
     if not injection.ratio:
         yield
         return
     layers = backbone.inner.language_model.layers
-    inject_next = token_mask.new_zeros(len(token_mask))  # rows into which the next layer injects
+    inject_next = token_mask.new_zeros(len(token_mask))  # mask (B,) of the rows into which the next layer injects
     injected = inject_next.clone()
     handles = []
 
     def after_layer(module: Any, arguments: Any, output: Tensor) -> None:
-        """Mark the rows into which the next layer's MLP injects: uncertain ones without an injection so far."""
+        """Mark the rows into which the next layer's MLP injects: uncertain rows without an injection so far."""
         nonlocal inject_next, injected
         inject_next = (normalized_entropy(backbone, output[:, -1]) > injection.entropy_threshold) & ~injected
         injected = injected | inject_next
@@ -139,10 +144,10 @@ def inject_visual_tokens(
 
 
 def normalized_entropy(backbone: Backbone, states: Tensor) -> Tensor:
-    """Compute the entropy (B,) of the ten likeliest next tokens among themselves, divided by ln 10.
+    """Compute the normalised entropy (B,) of the distribution over the ten most likely next tokens.
 
-    It is 0 if the model is certain, and 1 if all ten are equally likely. The LM head is applied to the states (B, d) of
-    a layer as they are, without the final norm, as in the released code.
+    The entropy is divided by ln 10: it is 0 if the model is certain, and 1 if all ten tokens are equally likely. As in
+    RetLLM's released code, the LM head is applied to a layer's hidden states (B, d) without the final norm.
     """
     top_logits = backbone.model.get_output_embeddings()(states).float().topk(TOP_TOKENS).values
     return softmax_entropy(top_logits) / math.log(TOP_TOKENS)
@@ -155,15 +160,15 @@ def softmax_entropy(logits: Tensor) -> Tensor:
 
 
 def compute_delta(x: Tensor, output: Tensor, visual_tokens: VisualTokens, mlp: Any, token_mask: Tensor) -> Tensor:
-    """Compute Delta(x | Z) (B, L, d), scaled to the same mean magnitude over a row's positions as the MLP's output.
+    """Compute Delta(x | Z) (B, L, d), scaled to the mean magnitude of the MLP's output over each row's positions.
 
-    As in the released code, keys are Z times mean|gate| / mean|Z|. That code also scales values by mean|down| /
-    mean|Z|; this is left out, because the final scaling cancels it.
+    As in RetLLM's released code, the keys are Z times mean|W_gate| / mean|Z|. The released code also multiplies the
+    values by mean|W_down| / mean|Z|. This factor is omitted here, because the final scaling cancels it.
 
     Args:
-        x: the MLP's input (B, L, d).
-        output: the MLP's output (B, L, d).
-        token_mask: the positions over which mean magnitudes are taken (B, L).
+        x: input of the MLP (B, L, d).
+        output: output of the MLP (B, L, d).
+        token_mask: mask (B, L) of the positions over which mean magnitudes are computed.
     """
     z = visual_tokens.embeddings
     token_magnitude = z.abs().sum((1, 2)) / (visual_tokens.counts * z.shape[-1])

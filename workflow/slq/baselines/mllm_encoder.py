@@ -1,4 +1,4 @@
-"""Untrained backbones as embedding models, defined by instructions and a read-out that are configuration data."""
+"""Untrained backbones as embedding models, with instructions and pooling defined by `readouts` in config.yaml."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,14 +13,15 @@ from slq.models.prefix import tokenize_message
 from slq.models.retriever import LastTokenRetriever, LatentQueryRetriever
 from slq.models.turn import Prompt
 
-PLACEHOLDERS = {"text": "{text}", "image": "{image}"}  # where the content goes in an instruction
+PLACEHOLDERS = {"text": "{text}", "image": "{image}"}  # replaced by the content in an instruction
 
 
 class MllmEncoder:
-    """Encoder that embeds by the last token's hidden state, or by the mean hidden state of zero-valued queries.
+    """Encoder that uses the last token's hidden state, or the mean hidden state of zero-valued queries, as embedding.
 
-    E5-V, VLM2Vec and the zero-shot baselines are instances with their own instructions. With the instructions `{text}`
-    and `{image}` alone, and the last-token read-out, this is the run `base`.
+    E5-V (Jiang et al. 2024, arXiv 2407.12580), VLM2Vec (Jiang et al. 2024, arXiv 2410.05160) and the zero-shot
+    baselines are instances with their own instructions. With the bare instructions `{text}` and `{image}` and
+    last-token pooling, the encoder equals the run `base`.
     """
 
     def __init__(
@@ -34,14 +35,11 @@ class MllmEncoder:
         """Initialise the encoder of one direction.
 
         Args:
-            instructions: the user turns of one direction by kind of content: `text` contains {text}, `image` contains
+            instructions: user turns of one direction by kind of content: `text` contains {text}, `image` contains
                 {image}.
-            queries: the number of queries; with 0 the last token is read.
-            template: the whole turn, containing {turn}, in place of the backbone's chat template.
-            images: limits of the family on how images are tiled or scaled.
-
-        Raises:
-            SlqError: the family has no such limit.
+            queries: number of zero-valued queries; 0 selects last-token pooling.
+            template: text used instead of the backbone's chat template; it contains {turn}.
+            images: limits on tiling and scaling of images, which the family must support.
         """
         require_known_image_limits(backbone, images or {}, "readouts.*.images")
         self.backbone = backbone
@@ -57,14 +55,14 @@ class MllmEncoder:
 
     @classmethod
     def from_readout(cls, backbone: Backbone, readout: Mapping[str, Any], direction: str) -> "MllmEncoder":
-        """Build the encoder that an entry of `readouts` in config.yaml describes, for `t2i` or `i2t`."""
+        """Build the encoder of one direction (`t2i` or `i2t`) from an entry of `readouts` in config.yaml."""
         options = {key: readout[key] for key in ("queries", "template", "images") if key in readout}
         return cls(backbone, readout["instructions"][direction], **options)
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Encode texts as unit vectors (n, d), float32."""
-        # The instruction and the text form one part: a template may separate parts, e.g. by a line break.
+        # The instruction and the text form one part, because a template may separate parts, e.g. by a line break.
         turns = [(Prompt(self.instructions["text"], PLACEHOLDERS["text"], text),) for text in texts]
         return self.retriever.embed([tokenize_message(self.backbone, turn, self.template) for turn in turns]).float()
 

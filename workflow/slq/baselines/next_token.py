@@ -1,4 +1,7 @@
-"""Next-token scores of image-text prompts: the image's prefix runs once, and each text continues from its KV cache."""
+"""Next-token scores of image-text prompts: an image's prefix is prefilled once, each text continues from its KV cache.
+
+Re-ranking uses them: many candidate texts are scored with the same image.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,19 +22,19 @@ from slq.models.family import ProcessedImage
 from slq.models.prefix import Prefix, TokenizedMessage, collate, continue_positions, prefill, tokenize_message
 from slq.models.turn import Prompt
 
-TEXT_PLACEHOLDER = "{text}"  # where a candidate's text goes in a prompt
+TEXT_PLACEHOLDER = "{text}"  # replaced by a candidate's text in a prompt
 ScoreFunction = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class InferenceConfig:
-    """Settings of inference, whatever the prompt.
+    """Settings of inference that do not depend on the prompt.
 
     Attributes:
-        batch_size: the number of texts that run at once.
+        batch_size: number of texts per forward pass.
         injection: settings of visual re-injection.
-        reuse_prefix: whether an image's prefix runs once for all its texts, rather than once for each; the scores are
-            the same, and without reuse it is slower.
+        reuse_prefix: whether an image's prefix is prefilled once for all its texts. Otherwise it runs once per text,
+            which gives the same scores but is slower.
     """
 
     batch_size: int
@@ -42,14 +45,14 @@ class InferenceConfig:
 def build_pointwise_messages(
     backbone: Backbone, image: ProcessedImage, prompt: str, texts: Sequence[str]
 ) -> list[TokenizedMessage]:
-    """Build one message for each text, which asks whether the image matches the text."""
+    """Build one message per text that asks whether the image matches the text."""
     return [tokenize_message(backbone, (image, Prompt(prompt, TEXT_PLACEHOLDER, text))) for text in texts]
 
 
 def answer_score_function(token_id: int) -> ScoreFunction:
-    """Build the score function of one answer token, for logits (n, vocabulary).
+    """Build a function from next-token logits (n, vocabulary) to the scores (n, 2) of one answer token.
 
-    It returns the token's probability and the entropy of the whole distribution in nats: (n, 2).
+    The scores are the probability of the token, and the entropy of the full distribution in nats.
     """
 
     def readout(logits: Tensor) -> Tensor:
@@ -59,18 +62,16 @@ def answer_score_function(token_id: int) -> ScoreFunction:
 
 
 def first_token_id(backbone: Backbone, word: str, config_key: str) -> int:
-    """Return the first token of an answer word.
+    """Return the id of the first token of an answer word.
 
     Args:
-        config_key: the key of config.yaml that holds the word, for the message.
-
-    Raises:
-        SlqError: the backbone's tokenizer has no token for it.
+        config_key: key of the word in config.yaml, for the error message.
     """
     tokens: list[int] = backbone.tokenizer(word, add_special_tokens=False)["input_ids"]
     if not tokens or tokens[0] == backbone.tokenizer.unk_token_id:
         raise SlqError(
-            f"config: {config_key}: the backbone's tokenizer has no token for {word!r}, so it cannot answer so"
+            f"config: {config_key}: the backbone's tokenizer has no token for {word!r}, so the backbone cannot give "
+            "this answer"
         )
     return tokens[0]
 
@@ -85,10 +86,11 @@ def score_next_tokens(
     """Apply `score_function` to the next-token logits of each message.
 
     Args:
-        messages_by_image: the messages of each image, which have the same tokens up to the last one of the image.
+        messages_by_image: messages of each image. The messages of an image must have the same tokens up to and
+            including the last image token.
 
     Returns:
-        The scores (messages, …) on the CPU, ordered by image, then by message.
+        scores (messages, …) on the CPU, ordered by image, then by message.
     """
     suffixes = [tokens_after_image(backbone, message) for messages in messages_by_image for message in messages]
     image_indices = [number for number, messages in enumerate(messages_by_image) for _ in messages]
@@ -119,10 +121,10 @@ def prefill_images(
     max_suffix_lengths: Sequence[int],
     injection: InjectionConfig,
 ) -> tuple[Prefix, VisualTokens]:
-    """Run the beginnings of messages, which end with their images, and return them with their visual tokens.
+    """Prefill prefixes that end with their images, and return them with their visual tokens.
 
     Args:
-        max_suffix_lengths: for each prefix, the number of tokens of its longest suffix.
+        max_suffix_lengths: number of tokens of the longest suffix of each prefix.
     """
     inputs = collate(backbone, image_prefixes, torch.tensor(max_suffix_lengths))
     image_mask = image_token_mask(backbone, inputs["input_ids"])
@@ -131,7 +133,7 @@ def prefill_images(
 
 
 def copy_rows(prefix: Prefix, rows: Tensor) -> Prefix:
-    """Copy the prefixes of the given rows, so that continuing them leaves the originals unchanged."""
+    """Copy the prefixes of the given rows, so that continuing from the copies leaves the originals unchanged."""
     kv_cache = copy_cache_rows(prefix.kv_cache, rows)
     return Prefix(kv_cache, prefix.attention_mask[rows], prefix.position_ids[..., rows, :])
 
@@ -143,10 +145,10 @@ def run_suffixes(
     suffixes: Sequence[list[int]],
     injection: InjectionConfig,
 ) -> Tensor:
-    """Compute the hidden states (n, d) of the last tokens of suffixes, each of which continues one row of prefixes.
+    """Compute the hidden states (n, d) of the last tokens of n suffixes; suffix i continues row i of the prefix.
 
-    Suffixes are padded on the left, between prefix and suffix: the padding is masked, and positions count only a row's
-    own tokens.
+    Suffixes are left-padded, so that the padding is between prefix and suffix. The padding is masked, and position ids
+    do not count it.
     """
     max_length, pad_token_id = max(map(len, suffixes)), backbone.tokenizer.pad_token_id
     ids = torch.tensor([[pad_token_id] * (max_length - len(one)) + one for one in suffixes], device=backbone.device)
@@ -165,7 +167,7 @@ def run_suffixes(
 
 
 def run_without_reuse(backbone: Backbone, messages: Sequence[TokenizedMessage], injection: InjectionConfig) -> Tensor:
-    """Compute the same hidden states as `run_suffixes` from whole messages, without shared prefixes.
+    """Compute the same hidden states (n, d) as `run_suffixes` from complete messages, without shared prefixes.
 
     Visual tokens are injected only at positions after the image.
     """
@@ -182,23 +184,23 @@ def run_without_reuse(backbone: Backbone, messages: Sequence[TokenizedMessage], 
 
 
 def image_token_mask(backbone: Backbone, input_ids: Tensor) -> Tensor:
-    """Return which tokens belong to an image."""
+    """Return a mask (B, L) of the image tokens."""
     return input_ids == backbone.model.config.image_token_id
 
 
 def image_end(backbone: Backbone, message: TokenizedMessage) -> int:
-    """Return the number of tokens of a message up to and including the last one of its image."""
+    """Return the number of tokens of a message up to and including its last image token."""
     return len(message.ids) - message.ids[::-1].index(backbone.model.config.image_token_id)
 
 
 def cut_after_image(backbone: Backbone, message: TokenizedMessage) -> TokenizedMessage:
-    """Cut a message after the last token of its image.
+    """Cut a message after its last image token.
 
-    Its token ids are cut, not its text, so that they equal those of the whole message.
+    The token ids are cut and not the text, so that the ids are the same as in the complete message.
     """
     return TokenizedMessage(message.ids[: image_end(backbone, message)], message.images)
 
 
 def tokens_after_image(backbone: Backbone, message: TokenizedMessage) -> list[int]:
-    """Return the tokens of a message after its image."""
+    """Return the token ids of a message after its last image token."""
     return message.ids[image_end(backbone, message) :]

@@ -1,4 +1,4 @@
-"""Diagnostic pilot (Figure 2 of the paper's poster): the similarities of texts and a few images, without training."""
+"""Diagnostic pilot (Figure 2 of the paper's poster): cosine similarities of a few texts and images, zero-shot."""
 
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,14 @@ from slq.datasets.pilot_images import find_pilot_images, open_pilot_image
 from slq.models.backbone import Backbone, pick_device
 
 SCHEMA = 1
-COSINE_DECIMALS = 6  # of a cosine; further ones are rounding errors
+COSINE_DECIMALS = 6  # further decimals of a cosine are rounding errors
 
 
 def measure_pilot(settings: dict[str, Any], backbone_folder: Path, data: Path, out: Path) -> None:
-    """Write the cosine of every text with every image, by read-out.
+    """Write the cosine similarity of every text with every image, for each read-out.
 
     Args:
-        settings: the `backbone` with its family and dtype, `texts` and `images`, and whole entries of `readouts`.
-
-    Raises:
-        SlqError: an image is missing or cannot be read; nothing is written.
+        settings: `backbone` with its family and dtype, `texts`, `images`, and complete entries of `readouts`.
     """
     files = find_pilot_images(settings, data)
     images = [open_pilot_image(path) for path in files.values()]
@@ -28,7 +25,7 @@ def measure_pilot(settings: dict[str, Any], backbone_folder: Path, data: Path, o
     readouts = []
     for readout in settings["readouts"]:
         encoder = MllmEncoder.from_readout(backbone, readout, "t2i")  # a text is the query
-        # One at a time: a cosine then depends only on its own pair, and images of different sizes need no padding.
+        # Items are embedded one at a time, so that a cosine depends only on its own pair and nothing is padded.
         text_vectors = [encoder.encode_texts([text])[0] for text in settings["texts"]]
         image_vectors = [encoder.encode_images([image])[0] for image in images]
         cosines = [[round(float(text @ image), COSINE_DECIMALS) for image in image_vectors] for text in text_vectors]

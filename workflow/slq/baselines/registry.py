@@ -1,9 +1,9 @@
-"""The kinds of baselines by name: `slq/baselines/kinds/<kind>.py` defines one. None is imported until asked.
+"""Registry of kinds of baselines: each module `slq/baselines/kinds/<kind>.py` defines one, imported when needed.
 
-A baseline is a system that is evaluated and not trained here, an entry of `baselines` in config.yaml. A kind's file is
-cheap to import, because the configuration and the Snakefile ask kinds too: models are imported inside `evaluate`. Its
-other parts change no result but through the settings, so they are not part of a job's code (slq/common/fingerprint.py):
-what they need of the configuration is imported inside them.
+A baseline is a system that is evaluated but not trained here: an entry of `baselines` in config.yaml. A kind's module
+must be cheap to import, because the configuration and the Snakefile use kinds too: import models inside `evaluate`. The
+other members affect results only through the settings, and are therefore not part of a job's code fingerprint
+(slq/common/fingerprint.py): import the modules of `slq.config` that they need inside them.
 """
 
 import importlib
@@ -22,15 +22,15 @@ Evaluation = tuple[Any, Iterator[Any]]
 
 
 class BaselineKind(ABC):
-    """Kind of baselines: how they are described and evaluated; no part has a default.
+    """A kind of baselines: how they are described and evaluated. Every member is required.
 
     Attributes:
-        name: the name of its file, the `kind` of entries and results.
-        schema: JSON schema of an entry, by `entry_schema`.
-        on_each_backbone: whether an entry is a baseline on each backbone of the preset, named `<backbone>.<entry>`; if
-            not, it is one baseline by its own name.
-        table_group: the label of the group of Table 1 extended that holds its baselines; empty for those that stand
-            below the row of the paper that they reproduce.
+        name: name of the kind's module, and `kind` of config entries and results.
+        schema: JSON schema of a config entry, from `entry_schema`.
+        on_each_backbone: whether an entry defines one baseline per backbone of the preset, named `<backbone>.<entry>`.
+            Otherwise an entry defines one baseline with the entry's name.
+        table_group: label of the group of rows in the extended Table 1; empty for baselines that are printed below the
+            row of the paper that they reproduce.
     """
 
     name: ClassVar[str]
@@ -43,67 +43,67 @@ class BaselineKind(ABC):
         """Return the label of a baseline, and other attributes of `slq.config.baselines.Baseline`.
 
         Args:
-            config: the configuration, whose values fit the schema.
-            entry: the entry of `baselines` with its name, and with the backbone if the kind is `on_each_backbone`.
+            config: the configuration, already validated against its schema.
+            entry: the entry of `baselines`, with its name, and with its backbone for a kind `on_each_backbone`.
 
         Raises:
-            SlqError: the entry does not fit the preset.
+            SlqError: the entry is not compatible with the preset.
         """
 
     @abstractmethod
     def inputs(self, config: Config, entry: Config) -> dict[str, tuple[str, str]]:
-        """Return what is evaluated, by the names that metrics files give it: catalogue and name of each.
+        """Return the evaluated models as (catalogue, name), by their names in metrics files.
 
-        The catalogue is `backbones`, `encoders`, or `methods`: then it is the method's run on the entry's backbone, of
-        several seeds the first.
+        The catalogue is `backbones`, `encoders` or `methods`. `methods` refers to the method's run on the entry's
+        backbone with the first seed.
         """
 
     @abstractmethod
     def settings(self, config: Config, entry: Config) -> Config:
-        """Return the settings that `evaluate` needs beside those of all kinds."""
+        """Return the settings that `evaluate` needs in addition to those of all kinds."""
 
     @abstractmethod
     def evaluate(self, settings: Config, inputs: Mapping[str, Path], data: Path, out: Path, events: Any) -> Evaluation:
-        """Load the models, and return the image processor and an iterator that ranks every retrieval dataset.
+        """Load the models; return the image processor and an iterator that ranks every retrieval dataset.
 
         Args:
-            settings: those of all kinds (preset, baseline, kind, datasets) and the kind's own.
-            inputs: the folder of each of `inputs`.
-            data: the folder of the datasets.
-            out: the folder of results, for what the kind writes beside metrics and ranks.
-            events: the job's event log.
+            settings: settings of all kinds (preset, baseline, kind, datasets) and the kind's own settings.
+            inputs: folders of the models that `inputs` returns, by name.
+            data: folder of the datasets.
+            out: folder of the results, for files that the kind writes in addition to metrics and ranks.
+            events: event log of the job.
 
         Returns:
-            The image processor; and of each dataset its entry in the settings, its split, its variants, and their rank
-            table.
+            the image processor, and an iterator of (entry in the settings, split, variants, rank table), one per
+            dataset.
         """
 
 
 def entry_schema(description: str, optional: Mapping[str, Any], **required: Mapping[str, Any]) -> dict[str, Any]:
-    """Build the schema of a kind's entries from keys that may be absent and keys that are needed."""
+    """Build the JSON schema of a kind's entries from optional and required keys."""
     properties = {"kind": {"description": "The kind of baseline."}, **required, **optional}
     closed = {"type": "object", "additionalProperties": False, "required": list(required)}
     return closed | {"description": description, "properties": properties}
 
 
 def key_of(catalogue: str) -> dict[str, str]:
-    """Build the schema of a key of a catalogue."""
+    """Build the JSON schema of a value that must be a key of a catalogue in config.yaml."""
     return {"$ref": "#/$defs/name", "keyOf": catalogue, "description": f"A key of `{catalogue}`."}
 
 
 @cache
 def list_kinds() -> list[str]:
-    """List the names of all kinds; a module that begins with an underscore is none."""
+    """List the names of all kinds; modules with a leading underscore are not kinds."""
     modules = iter_modules(importlib.import_module("slq.baselines.kinds").__path__)
     return sorted(module.name for module in modules if not module.name.startswith("_"))
 
 
 @cache
 def find_kind(name: str) -> BaselineKind:
-    """Return the kind of a name.
+    """Return the kind with a given name.
 
     Raises:
-        SlqError: there is no such kind, its file does not define exactly one, or it lacks a part.
+        SlqError: no such kind exists, its module does not define exactly one, or it lacks a required member.
     """
     if name not in list_kinds():
         raise SlqError(
@@ -115,9 +115,9 @@ def find_kind(name: str) -> BaselineKind:
 
 
 def find_baselines(config: Config) -> dict[str, tuple[BaselineKind, Config]]:
-    """Return kind and entry of each baseline of the active preset, by name in the tables' order: kind after kind.
+    """Return the kind and the entry of each baseline of the active preset, by name, in the order of the tables.
 
-    An entry has its name, and its backbone if its kind is on each backbone.
+    The order is by kind, then by backbone. An entry has its name, and its backbone if its kind is `on_each_backbone`.
     """
     preset = config["presets"][config["preset"]]
     entries = [config["baselines"][name] | {"name": name} for name in preset["baselines"]]

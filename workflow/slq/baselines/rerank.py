@@ -1,4 +1,4 @@
-"""Ranking of re-ranked lists: first-stage candidates, a backbone's scores of them, and the resulting ranks."""
+"""Two-stage retrieval as in RetLLM (arXiv 2602.22278): a first stage finds candidates, an MLLM re-ranks them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,19 +32,19 @@ from slq.evaluation.rank_table import RetrievalVariant
 from slq.evaluation.ranks import Ranks
 from slq.evaluation.retrieval import load_run, read_split_and_variants
 
-ORDERS_SUFFIX = ".reranked.jsonl"  # of the file with the new orders of a dataset
+ORDERS_SUFFIX = ".reranked.jsonl"  # suffix of the file with a dataset's re-ranked candidates
 SplitEmbedder = Callable[[Split], dict[str, Embeddings]]
 
 
 @dataclass(frozen=True)
 class EmbeddedDataset:
-    """Retrieval dataset with its first-stage embeddings.
+    """A retrieval dataset with its first-stage embeddings.
 
     Attributes:
-        entry: the dataset's entry in the settings.
-        split: its test split.
-        variants: the variants that it is evaluated in.
-        embeddings: the first stage's image and text embeddings, by direction.
+        entry: entry of the dataset in the settings.
+        split: test split of the dataset.
+        variants: variants of the evaluation.
+        embeddings: image embeddings (I, d) and text embeddings (T, d) of the first stage, by direction.
     """
 
     entry: dict[str, Any]
@@ -56,18 +56,18 @@ class EmbeddedDataset:
 def rank_by_reranking(
     settings: dict[str, Any], inputs: Mapping[str, Path], data: Path, out: Path, events: EventLog
 ) -> tuple[Any, Iterator[RankedDataset]]:
-    """Find the candidates of all datasets, load the backbone that re-ranks, and return what ranks every dataset.
+    """Embed all datasets with the first stage, load the re-ranker, and return an iterator that ranks every dataset.
 
-    The first-stage model is released before the re-ranking model is loaded. The iterator writes the new orders of each
-    dataset; those of an earlier evaluation are deleted first.
+    The first-stage model is released before the re-ranker is loaded. The iterator writes the re-ranked candidates of
+    each dataset; files of an earlier evaluation are deleted first.
 
     Args:
-        settings: the rule's settings (`slq.baselines.kinds.rerank`).
-        inputs: the folders of the backbone, of the first stage (a run's adapter, or the snapshot of a comparator), and
-            of the adapter of the run whose backbone re-ranks.
+        settings: settings of the rule (`slq.baselines.kinds.rerank`).
+        inputs: folders of `backbone` (its snapshot), of `first_stage` (the adapter of a run, or the snapshot of a
+            comparator), and of `reranker` (the adapter of the run whose backbone re-ranks).
 
     Returns:
-        The backbone's image processor, and the iterator.
+        the image processor of the backbone, and the iterator.
 
     Raises:
         SlqError: the backbone's tokenizer lacks a token for an answer that the prompts expect.
@@ -107,7 +107,7 @@ def embed_first_stage(
 def rerank_dataset(
     dataset: EmbeddedDataset, scorer: CandidateScorer, settings: dict[str, Any]
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """Compute the rank table of all variants after re-ranking, and the records of all queries."""
+    """Compute the rank table of all variants after re-ranking, and one record per query."""
     caption_to_image = dataset.split.caption_to_image
     direction_embeddings = (dataset.embeddings["t2i"], dataset.embeddings["i2t"])
     candidates_by_variant = [
@@ -130,7 +130,7 @@ def rerank_variant(
     scores: tuple[PointwiseScores, ListwiseScores],
     decimals: int,
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """Compute a variant's rank table after re-ranking its candidates, and a record of each query."""
+    """Compute a variant's rank table after re-ranking its candidates, and one record per query."""
     (match_scores, choice_scores), caption_to_image = scores, dataset.split.caption_to_image
     pairs = zip(variant_candidates.query_captions.tolist(), variant_candidates.image_candidates.tolist(), strict=True)
     match_values = np.array([[match_scores[image, caption] for image in images] for caption, images in pairs])
@@ -155,7 +155,7 @@ def rerank_variant(
     scores_by_name = {name: shortest_floats(match_values[..., at]) for at, name in enumerate(("score", "entropy"))}
     candidates = images[variant_candidates.image_candidates]
     t2i = query_lines("t2i", captions[variant_candidates.query_captions], candidates, image_order, **scores_by_name)
-    # A caption's score is the probability of its option number; `option_order` is the order in the prompt.
+    # The score of a caption is the probability of its option number; `option_order` is the order in the prompt.
     candidates, choices = captions[variant_candidates.caption_candidates], shortest_floats(choice_values)
     option_orders = [option_order(image, candidates.shape[1]) for image in images.tolist()]
     i2t = query_lines("i2t", images, candidates, caption_order, score=choices, option_order=option_orders)
@@ -165,7 +165,7 @@ def rerank_variant(
 def merge_variants(lines_by_variant: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """Merge the records of all variants.
 
-    A query that has the same candidates in several variants gets one record, which names these variants.
+    A query with the same candidates in several variants gets one record that lists these variants.
     """
     lines: dict[tuple[str, ...], dict[str, Any]] = {}
     for line in (line for one in lines_by_variant for line in one):
@@ -178,14 +178,14 @@ def merge_variants(lines_by_variant: Iterable[list[dict[str, Any]]]) -> list[dic
 def query_lines(
     direction: str, queries: np.ndarray, candidates: np.ndarray, order: np.ndarray, **values: list[Any]
 ) -> Iterator[dict[str, Any]]:
-    """Yield a record of each query: its candidates in first-stage order, values of each of them, and the new order."""
+    """Yield one record per query: its candidates in first-stage order, each candidate's values, and the new order."""
     columns = {"query": queries.tolist(), "candidates": candidates.tolist(), "order": order.tolist(), **values}
     for row in zip(*columns.values(), strict=True):
         yield {"direction": direction, **dict(zip(columns, row, strict=True))}
 
 
 def shortest_floats(values: np.ndarray) -> list[list[float]]:
-    """Convert rows of float32 values to floats with the fewest digits that give the same float32 again."""
+    """Convert rows of float32 values to floats with the fewest digits that identify the same float32."""
     return [[float(str(value)) for value in row] for row in values]
 
 
@@ -193,8 +193,8 @@ def load_first_stage(settings: dict[str, Any], backbone_folder: Path, first_stag
     """Load the first-stage model and return a function that embeds a split's images and captions for each direction.
 
     Args:
-        settings: the rule's settings; `first_stage` names a `method` of the backbone, or the `model` of a comparator.
-        first_stage: the method's adapter, or the comparator's snapshot.
+        settings: settings of the rule; `first_stage` contains a `method` on the backbone, or a comparator's `model`.
+        first_stage: adapter folder of the method's run, or snapshot folder of the comparator.
     """
     first_stage_settings, batch_size = settings["first_stage"], settings["embed_batch"]
     if "method" in first_stage_settings:

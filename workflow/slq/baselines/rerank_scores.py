@@ -1,4 +1,10 @@
-"""Backbone scores of all candidates of a split: each image-text pair and each list is scored once for all variants."""
+"""MLLM scores of all candidates of a split, after RetLLM (arXiv 2602.22278); docs/rerank.md lists the differences.
+
+- Pointwise (a caption retrieves images): "does this image match this text?", scored for each image-text pair.
+- Listwise (an image retrieves captions): "which of these captions matches this image?", scored for each list.
+
+Each pair and each list is scored once for all variants.
+"""
 
 import random
 from collections import defaultdict
@@ -27,33 +33,33 @@ from slq.models.family import ProcessedImage
 from slq.models.prefix import TokenizedMessage, tokenize_message
 from slq.models.turn import Prompt
 
-OPTIONS_PLACEHOLDER = "{options}"  # where the captions go in the prompt
-OPTION_ORDER_SEED = 0  # seed of the order in which options are shown
+OPTIONS_PLACEHOLDER = "{options}"  # replaced by the numbered captions in the prompt
+OPTION_ORDER_SEED = 0  # seed of the order of options in a prompt
 
 
-# By image index and caption index: the probability of the answer, and the entropy (2,).
+# By image index and caption index: probability of the positive answer, and entropy in nats (2,).
 PointwiseScores = dict[tuple[int, int], np.ndarray]
-# By image index and the indices of the captions shown with it: the probability of each caption's number (k,).
+# By image index and the indices of its candidate captions: probability of each caption's option number (k,).
 ListwiseScores = dict[tuple[int, tuple[int, ...]], np.ndarray]
 
 
 class CandidateScorer:
-    """Scorer of candidates by one backbone, with the preset's prompts."""
+    """Scorer of candidates with one backbone and the preset's prompts."""
 
     def __init__(self, backbone: Backbone, settings: Mapping[str, Any]) -> None:
         """Prepare the score functions and inference settings.
 
         Args:
-            settings: the rule's settings: k, positive_answer, match_prompt, choice_prompt, injection, batch_size.
+            settings: settings of the rule: k, positive_answer, match_prompt, choice_prompt, injection, batch_size.
 
         Raises:
-            SlqError: the backbone has no token for the answer, or for the number of an option.
+            SlqError: the backbone has no token for the positive answer, or for an option number.
         """
         self.backbone, self.settings = backbone, settings
         ratio, layers, entropy = (settings["injection"][key] for key in ("ratio", "layers", "entropy"))
         injection = InjectionConfig(ratio, tuple(layers), entropy)
         self.pointwise_config = InferenceConfig(settings["batch_size"] * settings["k"], injection, reuse_prefix=True)
-        # Each image has one prompt per list, so there is no prefix to share.
+        # An image has one prompt per list of captions, so there is no prefix to share.
         self.listwise_config = InferenceConfig(settings["batch_size"], injection, reuse_prefix=False)
         self.pointwise_score_function: ScoreFunction = answer_score_function(
             first_token_id(backbone, settings["positive_answer"], "rerank.positive_answer")
@@ -63,7 +69,7 @@ class CandidateScorer:
     def score(
         self, split: Split, candidates_by_variant: Sequence[Candidates]
     ) -> tuple[PointwiseScores, ListwiseScores]:
-        """Score all pairs and lists that occur in the candidates of any variant, one batch of images at a time."""
+        """Score all pairs and lists of the candidates of all variants, one batch of images at a time."""
         captions = [text for item in split.items for text in item["captions"]]
         captions_by_image, lists_by_image = group_by_image(candidates_by_variant)
         match_scores: PointwiseScores = {}
@@ -87,7 +93,7 @@ class CandidateScorer:
         captions: Sequence[str],
         captions_by_image: Mapping[int, Sequence[int]],
     ) -> PointwiseScores:
-        """Score whether each image matches the captions that it is a candidate of."""
+        """Score, for each image, how well it matches each caption for which it is a candidate."""
         candidates = {image: captions_by_image[image] for image in images if image in captions_by_image}
         if not candidates:
             return {}
@@ -107,7 +113,7 @@ class CandidateScorer:
         captions: Sequence[str],
         lists_by_image: Mapping[int, Sequence[tuple[int, ...]]],
     ) -> ListwiseScores:
-        """Score which of each image's candidate captions matches it best."""
+        """Score, for each image, which of its candidate captions matches it best."""
         keys = [(image, some) for image in images for some in lists_by_image[image]]
         orders = [option_order(split.items[image]["id"], len(some)) for image, some in keys]
         backbone, prompt = self.backbone, self.settings["choice_prompt"]
@@ -125,7 +131,7 @@ class CandidateScorer:
 def group_by_image(
     candidates_by_variant: Sequence[Candidates],
 ) -> tuple[dict[int, list[int]], dict[int, list[tuple[int, ...]]]]:
-    """Group by image the captions that it is a candidate of, and the distinct lists of its own candidates."""
+    """Group candidates by image: the captions for which it is a candidate, and its distinct lists of captions."""
     captions_by_image: dict[int, set[int]] = defaultdict(set)
     lists_by_image: dict[int, set[tuple[int, ...]]] = defaultdict(set)
     for one in candidates_by_variant:
@@ -139,9 +145,10 @@ def group_by_image(
 
 
 def option_order(image_id: str, num_options: int) -> list[int]:
-    """Return the index of the candidate shown at each position: a fixed random order that depends on the image.
+    """Return the index of the candidate at each position of the prompt: a random but fixed order for each image.
 
-    A model may prefer some positions; with options in first-stage order, that preference would look like knowledge.
+    MLLMs may prefer some positions (position bias). If options were in first-stage order, such a preference would look
+    like correct re-ranking.
     """
     order = list(range(num_options))
     random.Random(f"{OPTION_ORDER_SEED} {image_id}").shuffle(order)
@@ -151,31 +158,34 @@ def option_order(image_id: str, num_options: int) -> list[int]:
 def build_listwise_message(
     backbone: Backbone, image: ProcessedImage, prompt: str, captions: Sequence[str]
 ) -> TokenizedMessage:
-    """Build the message that asks which of these captions, shown in this order, matches the image best."""
+    """Build the message that asks which of the captions, numbered in the given order, matches the image best."""
     lines = [f"{number}. {caption}" for number, caption in enumerate(captions, start=1)]
     return tokenize_message(backbone, (image, Prompt(prompt, OPTIONS_PLACEHOLDER, "\n".join(lines))))
 
 
 def option_token_ids(backbone: Backbone, num_options: int) -> list[int]:
-    """Return the first token of each option's number.
+    """Return the id of the first token of each option number.
 
     Raises:
-        SlqError: the tokenizer has no token for one of them, or begins two numbers with the same token.
+        SlqError: the tokenizer has no token for an option number, or two option numbers have the same first token.
     """
     token_ids = [first_token_id(backbone, str(number), "rerank.k") for number in range(1, num_options + 1)]
     if len(set(token_ids)) < num_options:
         raise SlqError(
-            f"config: rerank.k is {num_options}; the backbone's tokenizer begins two of the numbers from 1 to "
-            f"{num_options} with the same token, so one token does not say which is meant; lower it"
+            f"config: rerank.k is {num_options}, but two of the numbers from 1 to {num_options} have the same first "
+            "token in the backbone's tokenizer, so the first token does not identify an option; lower rerank.k"
         )
     return token_ids
 
 
 def option_score_function(token_ids: Sequence[int]) -> ScoreFunction:
-    """Build the score function of options: from logits (n, vocabulary), the probability of each number (n, options)."""
+    """Build a function from next-token logits (n, vocabulary) to option probabilities (n, options)."""
     return lambda logits: logits.softmax(-1)[:, token_ids]
 
 
 def restore_candidate_order(order: Sequence[int], probabilities: Tensor) -> Tensor:
-    """Reorder probabilities (options,) from prompt positions to candidates; equal captions remain separate."""
+    """Reorder probabilities (options,) from the order in the prompt to the candidates' first-stage order.
+
+    Reordering is by position, so that candidates with equal captions remain distinct.
+    """
     return probabilities[torch.tensor(order).argsort()]

@@ -1,1 +1,1 @@
-"""On-disk cache of frozen image features and prefix KV caches (`training.image_cache`)."""
+"""On-disk cache of training images: vision-tower features or prefix KV caches (`training.image_cache`)."""

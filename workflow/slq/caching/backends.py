@@ -1,8 +1,9 @@
-"""Cache backends: an image's features, or the KV cache of its whole prefix, for methods that train nothing in it.
+"""Cache backends: they compute the cached data of images, and convert cached data to messages for training.
 
-Each of the CACHE_BACKENDS, by the cache level that its messages report, has `cache_images`, which computes what is
-cached of a batch of messages with one image each, and `to_message`, which turns a cached image into a message that
-training continues from.
+`features` caches the vision-tower features of an image. `kv` caches the KV cache of the whole prefix, for methods that
+do not train weights inside the prefix. Every backend has two methods:
+- `cache_images` computes the cached data of a batch of messages with one image each.
+- `to_message` converts the cached data of an image to a message.
 """
 
 import inspect
@@ -28,14 +29,14 @@ PIXEL_VALUES = "pixel_values"
 
 
 class VisionFeatureBackend:
-    """`features`: features after the projector, with DeepStack's. The language model still runs over all tokens."""
+    """`features`: projected image features, with DeepStack features; the language model still runs over all tokens."""
 
     @torch.no_grad()
     def cache_images(self, backbone: Backbone, batch: list[TokenizedMessage]) -> list[CachedImage]:
-        """Compute the features of a batch's images, on the CPU, with their other tensors except the pixels.
+        """Compute the features of a batch's images, on the CPU, together with the images' other tensors except pixels.
 
         Raises:
-            SlqError: transformers is older than 5.19, or the backbone's family cannot encode images by themselves.
+            SlqError: transformers is older than 5.19, or the backbone's family does not support image features.
         """
         if "mm_encoder_outputs" not in inspect.signature(backbone.inner.forward).parameters:
             raise SlqError("training.image_cache is features, which needs transformers 5.19 or newer; use none or kv")
@@ -51,29 +52,25 @@ class VisionFeatureBackend:
         ]
 
     def to_message(self, backbone: Backbone, cached_image: CachedImage, instruction: str) -> Message:
-        """Tokenize a message whose image holds cached features."""
+        """Tokenise a message whose image consists of cached features."""
         return tokenize_message(backbone, message_parts(self.to_processed_image(cached_image), instruction))
 
     def to_processed_image(self, cached_image: CachedImage) -> ProcessedImage:
-        """Return a ProcessedImage that holds cached features."""
+        """Return a ProcessedImage with cached features instead of pixels."""
         return ProcessedImage(cached_image, len(cached_image[FEATURES]))
 
 
 class KVCacheBackend:
-    """`kv`: keys, values and positions of every token before the queries. Only the queries are left to run."""
+    """`kv`: keys, values and position ids of every token of the prefix; in training, only the queries are run."""
 
     def cache_images(self, backbone: Backbone, batch: list[TokenizedMessage]) -> list[CachedImage]:
-        """Run a batch of prefixes and return the KV cache and positions of each, on the CPU.
-
-        Raises:
-            SlqError: as `split_prefix`.
-        """
+        """Prefill a batch of prefixes and return the KV cache and position ids of each, on the CPU."""
         image_token_counts = [sum(image.num_tokens for image in one.images) for one in batch]
         cached_prefixes = split_prefix(prefill(backbone, collate(backbone, batch)), image_token_counts)
         return [{name: torch.as_tensor(value) for name, value in vars(one).items()} for one in cached_prefixes]
 
     def to_message(self, backbone: Backbone, cached_image: CachedImage, instruction: str) -> Message:
-        """Return a cached image as a prefix; `instruction` is already part of it."""
+        """Return a cached image as a prefix, of which `instruction` is already a part."""
         return CachedPrefix(
             cached_image["key_values"], cached_image["position_ids"], int(cached_image["num_image_tokens"])
         )

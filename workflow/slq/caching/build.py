@@ -1,4 +1,4 @@
-"""Building of a feature cache: one shard after another, continuing where an earlier attempt stopped."""
+"""Building of a feature cache shard by shard, resuming after the shards of an earlier attempt."""
 
 import shutil
 import sys
@@ -28,19 +28,19 @@ from slq.models.prefix import TokenizedMessage, count_tokens
 
 BUILD_TIME_FILE = "build_time.json"
 GB = 1e9
-MAX_DISK_SHARE = 0.95  # of the free space may be filled; a full disk stops other jobs too
-ImageKey = tuple[str, int]  # the name of a split, and the index of an image in it
-ShardSpec = tuple[Path, list[ImageKey]]  # a shard to be written: its file, and its images
+MAX_DISK_SHARE = 0.95  # fraction of the free space that a cache may fill; a full disk would stop other jobs too
+ImageKey = tuple[str, int]  # name of a split, index of an image in the split
+ShardSpec = tuple[Path, list[ImageKey]]  # path of a shard, and its images
 
 
 class ImageMessageDataset(Dataset):
-    """The images of several splits as messages, by ImageKey."""
+    """Dataset of the images of several splits as messages, indexed by ImageKey."""
 
     def __init__(self, backbone: Backbone, splits: dict[str, Split], instruction: str) -> None:
         self.backbone, self.splits, self.instruction = backbone, splits, instruction
 
     def __getitem__(self, key: ImageKey) -> TokenizedMessage:
-        """Read the message of one image."""
+        """Read one image as a message."""
         split_name, image_index = key
         return read_image_message(self.backbone, self.splits[split_name], image_index, self.instruction)
 
@@ -55,18 +55,18 @@ def build_feature_cache(
     events_file: Path,
     code_fingerprint: str,
 ) -> None:
-    """Build the cache of training images that `training.image_cache` asks for, and write its manifest last.
+    """Build the cache of the train and val images that `training.image_cache` selects; write its manifest last.
 
     Args:
         settings: settings of the rule: preset, backbone, method, family, dtype, prompt, image_cache, attention,
-            batch_size (images of a shard, which run together), num_workers.
-        work: scratch folder where shards are collected, in a subfolder keyed by their content.
-        out: file of the manifest.
-        code_fingerprint: identity of the code that computes the shards.
+            batch_size (number of images per shard and forward pass), num_workers.
+        work: scratch folder of the shards, which are written to a subfolder named after the cache's identity.
+        out: path of the manifest.
+        code_fingerprint: fingerprint of the code that computes the shards.
 
     Raises:
-        SlqError: the disk is full or cannot hold the cache; the shards written so far stay, and the same call
-            continues.
+        SlqError: the disk is full, or too small for the cache. Shards that are already written are kept, and the same
+            call resumes.
     """
     splits, inputs = read_training_inputs(backbone_folder, data, train_dataset)
     image_cache, folder = settings["image_cache"], work / feature_cache_key(settings, inputs, code_fingerprint)[:16]
@@ -86,7 +86,7 @@ def build_feature_cache(
 
 
 def plan_shards(splits: dict[str, Split], folder: Path, shard_size: int) -> list[ShardSpec]:
-    """List the shards of all splits, one split after another; the last shard of a split may have fewer images."""
+    """List the shards of all splits, split by split; the last shard of a split may have fewer images."""
     images_by_split = {name: [(name, index) for index in range(len(split.items))] for name, split in splits.items()}
     return [
         (shard_path(folder, name, number), images[start : start + shard_size])
@@ -98,11 +98,7 @@ def plan_shards(splits: dict[str, Split], folder: Path, shard_size: int) -> list
 def write_missing_shards(
     shards: list[ShardSpec], images: ImageMessageDataset, image_cache: str, num_workers: int, events: EventLog
 ) -> None:
-    """Write the shards that are missing or corrupt, in order.
-
-    Raises:
-        SlqError: as `require_disk_space` and `write_shard`.
-    """
+    """Compute and write missing or corrupt shards, in order."""
     missing = [number for number, (path, _) in enumerate(shards) if not is_intact(path)]
     if not missing:
         return
@@ -112,7 +108,7 @@ def write_missing_shards(
     backend = CACHE_BACKENDS[image_cache]
     batches = [shards[number][1] for number in missing]
     keys, sample_size = [key for _, shard_keys in shards for key in shard_keys], len(shards[0][1])
-    sample = keys[:: max(len(keys) // sample_size, 1)][:sample_size]  # spread evenly over all
+    sample = keys[:: max(len(keys) // sample_size, 1)][:sample_size]  # evenly spaced over all images
     require_disk_space(folder, image_cache, sum(map(len, batches)) * mean_image_bytes(image_cache, images, sample))
     loader = DataLoader(images, batch_sampler=batches, num_workers=num_workers, collate_fn=list)
     for number, batch in zip(missing, tqdm(loader, desc="feature cache", disable=None, file=sys.stderr), strict=True):
@@ -122,39 +118,35 @@ def write_missing_shards(
 
 
 def mean_image_bytes(image_cache: str, images: ImageMessageDataset, sample: list[ImageKey]) -> float:
-    """Return the mean number of cached bytes per image of a sample."""
+    """Compute the mean number of cached bytes per image over a sample of images."""
     cached_images = CACHE_BACKENDS[image_cache].cache_images(images.backbone, [images[key] for key in sample])
     return sum(values.nbytes for one in cached_images for values in one.values()) / len(cached_images)
 
 
 def require_disk_space(folder: Path, image_cache: str, needed_bytes: float) -> None:
-    """Check that `needed_bytes` more bytes of a cache fit on its disk, before anything is written.
-
-    Raises:
-        SlqError: they need more than MAX_DISK_SHARE of the free space.
-    """
+    """Check that the remaining `needed_bytes` of a cache need at most MAX_DISK_SHARE of the disk's free space."""
     free = shutil.disk_usage(folder).free
     if needed_bytes > MAX_DISK_SHARE * free:
         raise SlqError(
-            f"{folder}: training.image_cache {image_cache} needs {needed_bytes / GB:,.1f} GB more, and "
-            f"{free / GB:,.1f} GB are free, of which at most {MAX_DISK_SHARE:.0%} are taken; set `scratch` to a larger "
-            "disk, or training.image_cache to none"
+            f"{folder}: training.image_cache {image_cache} needs {needed_bytes / GB:,.1f} GB more, but only "
+            f"{free / GB:,.1f} GB are free, of which at most {MAX_DISK_SHARE:.0%} may be used; set `scratch` to a "
+            "larger disk, or training.image_cache to none"
         )
 
 
 def read_build_seconds(folder: Path) -> float:
-    """Read how many seconds the building of a folder's shards has taken so far, over all jobs."""
+    """Read the time in seconds that building a folder's shards has taken so far, summed over all jobs."""
     file = folder / BUILD_TIME_FILE
     return float(read_json(file)["seconds"]) if file.exists() else 0.0
 
 
 def is_intact(path: Path) -> bool:
-    """Return whether a shard exists and holds what was written; a corrupt one is named on stderr."""
+    """Return whether a shard exists and its hashes match; a corrupt shard is reported on stderr."""
     if not path.exists():
         return False
     try:
         Shard(path).verify()
     except CorruptShard as error:
-        print(f"slq: made again: {error}", file=sys.stderr, flush=True)
+        print(f"slq: rebuilding a corrupt shard: {error}", file=sys.stderr, flush=True)
         return False
     return True

@@ -1,4 +1,4 @@
-"""A feature cache: the shards of a split's images, and the manifest that locates them."""
+"""Feature caches: the shards with the cached data of a split's images, and the manifest that locates the shards."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,9 @@ class FeatureCache:
     """The cached data of a split's images, by image index.
 
     Attributes:
-        image_cache: what is cached: a key of CACHE_BACKENDS.
-        shards: the shards, in the order of the images.
-        shard_size: number of images of a shard; the last one may have fewer.
+        image_cache: kind of the cached data, a key of CACHE_BACKENDS.
+        shards: shards in the order of the images.
+        shard_size: number of images per shard; the last shard may have fewer.
     """
 
     image_cache: str
@@ -36,7 +36,7 @@ class FeatureCache:
         """Load an image's message from the cache.
 
         Raises:
-            CorruptShard: the cached bytes are not those that were written.
+            CorruptShard: the hash of the cached data does not match.
         """
         cached_image = self.shards[image_index // self.shard_size].read(image_index % self.shard_size)
         return CACHE_BACKENDS[self.image_cache].to_message(backbone, cached_image, instruction)
@@ -45,14 +45,14 @@ class FeatureCache:
 def load_image_message(
     backbone: Backbone, split: Split, image_index: int, instruction: str, feature_cache: FeatureCache | None
 ) -> Message:
-    """Load an image of a split as a message: from a feature cache if there is one, else from its file."""
+    """Load an image of a split as a message, from a feature cache if there is one, else from the image file."""
     if feature_cache:
         return feature_cache.load_message(backbone, image_index, instruction)
     return read_image_message(backbone, split, image_index, instruction)
 
 
 def read_image_message(backbone: Backbone, split: Split, image_index: int, instruction: str) -> TokenizedMessage:
-    """Read an image of a split from its file, as a message."""
+    """Read an image of a split from the image file, as a message."""
     image = backbone.family.process(split.open(split.items[image_index]["image"]))
     return tokenize_message(backbone, message_parts(image, instruction))
 
@@ -60,7 +60,7 @@ def read_image_message(backbone: Backbone, split: Split, image_index: int, instr
 def read_training_inputs(
     backbone_folder: Path, data: Path, train_dataset: str
 ) -> tuple[dict[str, Split], dict[str, str]]:
-    """Read the splits that training may use, `train` and `val`, and the sha256 of each and of the backbone."""
+    """Read the splits that training may use (`train` and `val`), and the SHA-256 of each split and of the backbone."""
     splits = {part: read_split(data, train_dataset, part) for part in ("train", "val")}
     hashes = {part: split.sha256 for part, split in splits.items()}
     return splits, {"backbone": snapshot_sha256(backbone_folder), **hashes}
@@ -72,13 +72,13 @@ def shard_path(folder: Path, split_name: str, shard_index: int) -> Path:
 
 
 def feature_cache_key(settings: dict[str, Any], inputs: dict[str, str], code_fingerprint: str) -> str:
-    """Compute the identity of a cache: backbone, data, preprocessing, prompt, dtype, and what is cached.
+    """Compute the identity of a cache, a hash of backbone, data, preprocessing, prompt, dtype, and kind of cache.
 
-    Nothing that a run learns is part of it.
+    The identity does not depend on training settings, so that runs of different methods share a cache.
 
     Args:
-        inputs: identity of the backbone and of each split.
-        code_fingerprint: identity of the code of the family's adapter and of the prefix.
+        inputs: hashes of the backbone and of each split.
+        code_fingerprint: fingerprint of the code of the family's adapter and of the prefix.
     """
     used = {key: settings[key] for key in ("image_cache", "family", "dtype", "attention", "batch_size")}
     prompt = settings["prompt"]["image"] if settings["image_cache"] == "kv" else ""
@@ -92,8 +92,8 @@ def write_cache_manifest(
 
     Args:
         shard_counts: number of shards of each split.
-        shard_size: number of images of a shard.
-        seconds: time that building it took.
+        shard_size: number of images per shard.
+        seconds: time in seconds that building the cache took.
     """
     write_json(
         path,
@@ -109,21 +109,16 @@ def write_cache_manifest(
 
 
 def read_cache_manifest(path: Path) -> dict[str, Any]:
-    """Read the manifest of a feature cache.
-
-    Raises:
-        SlqError: it is missing, or of another schema.
-    """
+    """Read the manifest of a feature cache, and check its schema version."""
     content: dict[str, Any] = read_json(path)
-    require_schema(path, content, SCHEMA, "delete it and make it again")
+    require_schema(path, content, SCHEMA, "delete it and build the cache again")
     return content
 
 
 def open_feature_caches(path: Path | None) -> dict[str, FeatureCache]:
-    """Open the feature caches of a manifest, by split; without a manifest there are none.
+    """Open the feature caches of a manifest, by split; without a manifest, return an empty dict.
 
     Raises:
-        SlqError: the manifest is missing, or of another schema.
         CorruptShard: a shard is missing, or its index cannot be read.
     """
     if path is None:

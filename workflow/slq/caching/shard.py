@@ -1,6 +1,7 @@
-"""A shard: the cached tensors of some images, in one safetensors file from which each image can be read by itself.
+"""Shards: safetensors files with the cached tensors of some images, each of which can be read separately.
 
-The tensor `name` of the image with index i is `<i>.<name>`; `sha256` has a row for each image, its hash.
+The tensor `name` of the image with index i in the shard has the key `<i>.<name>`. The tensor `sha256` (images, 32)
+contains the hash of each image's tensors.
 """
 
 import hashlib
@@ -16,19 +17,19 @@ from torch import Tensor
 from slq.common.errors import SlqError
 from slq.common.tensors import wrap_safetensors_errors, write_tensors
 
-WRITE_HINT = "they lie under `scratch`, shards before this one are whole: make room, and the same command goes on"
-REBUILD_HINT = "snakemake --cores all --forcerun cache_features: whole shards are kept, this one is made again"
-CachedImage = dict[str, Tensor]  # by name, what is cached of one image
+WRITE_HINT = "shards are stored under `scratch`, earlier ones are complete: free some space and run the same command"
+REBUILD_HINT = "run snakemake --cores all --forcerun cache_features: intact shards are kept, this one is rebuilt"
+CachedImage = dict[str, Tensor]  # the cached tensors of one image, by name
 
 
 class CorruptShard(SlqError):
-    """Error that a shard does not hold what was written."""
+    """Error that a shard cannot be read, or that a hash in it does not match."""
 
 
 class Shard:
-    """A shard on disk, opened for each read, so that it can be passed to other processes.
+    """A shard on disk. The file is opened for each read, so that the object can be passed to worker processes.
 
-    The index, a few bytes for each image, stays in memory; images do not.
+    Only the index, a few bytes per image, is kept in memory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,17 +49,17 @@ class Shard:
         return len(self._hashes)
 
     def read(self, index: int) -> CachedImage:
-        """Read the cached data of one image, and check its hash when it is read for the first time.
+        """Read the cached data of one image; its hash is checked when the image is read for the first time.
 
         Raises:
-            CorruptShard: the bytes are not those that were written.
+            CorruptShard: the hash of the data does not match.
         """
         with self._open_file() as file:
-            # A tensor is a view of the whole file, all of which would be sent to another process with it.
+            # A loaded tensor is a view of the whole file. Without a copy, a worker would send the whole file with it.
             cached_image = {name: file.get_tensor(f"{index}.{name}").clone() for name in self._names}
         if index not in self.verified:
             if hash_cached_image(cached_image) != bytes(self._hashes[index].tolist()):
-                raise CorruptShard(f"{self.path}: image {index} is not what was written; {REBUILD_HINT}")
+                raise CorruptShard(f"{self.path}: image {index} differs from its hash; {REBUILD_HINT}")
             self.verified.add(index)
         return cached_image
 
@@ -66,7 +67,7 @@ class Shard:
         """Read every image and check its hash, even if it was read before.
 
         Raises:
-            CorruptShard: one of them is not what was written.
+            CorruptShard: the hash of an image does not match.
         """
         self.verified.clear()
         for number in range(len(self)):
@@ -74,17 +75,17 @@ class Shard:
 
     @contextmanager
     def _open_file(self) -> Iterator[Any]:
-        """Yield the file opened by safetensors, which compares the file's length with that in its header.
+        """Yield the opened safetensors file; safetensors checks the file's length against its header.
 
         Raises:
-            CorruptShard: the file, or what is read while it is open, is not readable.
+            CorruptShard: the file cannot be opened, or a tensor cannot be read while it is open.
         """
         with wrap_safetensors_errors(self.path, REBUILD_HINT, CorruptShard), safe_open(self.path, "pt") as file:
             yield file
 
 
 def hash_cached_image(cached_image: CachedImage) -> bytes:
-    """Compute the SHA-256 of an image's tensors in order of name: names, dtypes, shapes and bytes."""
+    """Compute the SHA-256 of an image's tensors, sorted by name: names, dtypes, shapes and bytes."""
     digest = hashlib.sha256()
     for name, values in sorted(cached_image.items()):
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
@@ -95,10 +96,7 @@ def hash_cached_image(cached_image: CachedImage) -> bytes:
 def write_shard(path: Path, cached_images: Sequence[CachedImage]) -> None:
     """Write a shard atomically: under a temporary name, flushed to disk, then renamed.
 
-    The same cached images give the same bytes.
-
-    Raises:
-        SlqError: it cannot be written, e.g. because the disk is full; an earlier file of this name is untouched.
+    Equal cached images give equal bytes. If writing fails, an existing file with the same name remains untouched.
     """
     tensors = {
         f"{index}.{name}": values.contiguous()

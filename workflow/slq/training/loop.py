@@ -1,4 +1,4 @@
-"""Training loop of all methods: AdamW, linear warm-up and decay, validation per epoch, checkpoints, resuming."""
+"""Training loop of all methods, with AdamW (Loshchilov and Hutter 2019), validation per epoch, and checkpoints."""
 
 import math
 import sys

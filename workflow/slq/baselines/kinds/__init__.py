@@ -1,1 +1,1 @@
-"""The kinds of baselines, a file each (slq/baselines/registry.py)."""
+"""Kinds of baselines, one module each (see `slq.baselines.registry`)."""

@@ -1,4 +1,4 @@
-"""Another system of Table 1, as its makers published it: a dual encoder, or a backbone with its read-out."""
+"""Comparators: other systems of Table 1 with their published weights, a dual encoder or a backbone with a read-out."""
 
 from slq.baselines.kinds._embedding import EmbeddingKind
 from slq.baselines.registry import Config, entry_schema, key_of
@@ -8,7 +8,7 @@ PRINTED = {"$ref": "#/$defs/printed"}
 
 
 class Comparator(EmbeddingKind):
-    """Retrieval with the vectors of a model of its own."""
+    """Retrieval with the embeddings of another system's model."""
 
     schema = entry_schema(
         "A system of Table 1 that is no method; exactly one of encoder, backbone says what it embeds with.",
@@ -27,5 +27,5 @@ class Comparator(EmbeddingKind):
     table_group = ""
 
     def describe(self, config: Config, entry: Config) -> dict[str, str]:
-        """Return all that the entry says of it."""
+        """Return all keys of the entry except `kind` and `name`."""
         return {key: value for key, value in entry.items() if key not in ("kind", "name")}

@@ -1,4 +1,4 @@
-"""A list of another system that a backbone of the preset re-ranks (docs/rerank.md)."""
+"""Re-ranking: a backbone of the preset re-ranks the top candidates of a first stage (docs/rerank.md)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from slq.common.errors import SlqError
 
 
 class Rerank(BaselineKind):
-    """The first candidates of a first stage, in the order of what a backbone says about them."""
+    """The first stage's top candidates, re-ranked by a backbone that is prompted about them."""
 
     schema = entry_schema(
         "A re-ranked list on each backbone.",
@@ -29,21 +29,21 @@ class Rerank(BaselineKind):
     table_group = "Re-ranked"
 
     def describe(self, config: Config, entry: Config) -> dict[str, str]:
-        """Return a label of first stage, re-ranker and backbone, their names, and the training data of a comparator.
+        """Return the label and the names of first stage, re-ranker and backbone, and a comparator's training data.
 
         Raises:
-            SlqError: a method is none of the preset, or the first stage is a baseline that has no model of its own.
+            SlqError: a method is not in the preset, or the first stage is a baseline other than a comparator.
         """
         from slq.config.runs import is_method, method_entry
         from slq.methods.registry import BASE
 
         preset, key = config["presets"][config["preset"]], f"presets.{config['preset']}"
         for part in ("first_stage", "reranker"):
-            # Base needs no training, and is registered wherever it is needed.
+            # `base` needs no training, and is registered wherever it is needed.
             if is_method(preset, entry[part]) and entry[part] not in (BASE, *preset["methods"]):
                 raise SlqError(
-                    f"config: baselines.{entry['name']}.{part} is '{entry[part]}', which {key}.methods leaves out; add "
-                    f"it there, or take {entry['name']} out of {key}.baselines"
+                    f"config: baselines.{entry['name']}.{part} is '{entry[part]}', which is not in {key}.methods; add "
+                    f"it there, or remove {entry['name']} from {key}.baselines"
                 )
         comparator = self._find_comparator(config, entry)
         first_label = comparator["label"] if comparator else method_entry(preset, entry["first_stage"]).label
@@ -61,7 +61,7 @@ class Rerank(BaselineKind):
         return {"first_stage": first_stage} | others
 
     def settings(self, config: Config, entry: Config) -> Config:
-        """Return what finds the candidates, the backbone, and how it is prompted."""
+        """Return the settings of the first stage, of the backbone, and of the prompts for re-ranking."""
         from slq.config.job_settings import backbone_loading_settings
 
         preset, first_stage = config["presets"][config["preset"]], {"method": entry["first_stage"]}
@@ -77,10 +77,10 @@ class Rerank(BaselineKind):
         }
 
     def _find_comparator(self, config: Config, entry: Config) -> Config | None:
-        """Return the entry of the comparator that finds the candidates; None if a method does.
+        """Return the entry of the comparator that is the first stage, or None if a method is the first stage.
 
         Raises:
-            SlqError: it is a baseline that has no model of its own.
+            SlqError: the first stage is a baseline other than a comparator.
         """
         from slq.config.runs import is_method
 
@@ -96,7 +96,7 @@ class Rerank(BaselineKind):
         return found
 
     def evaluate(self, settings: Config, inputs: Mapping[str, Path], data: Path, out: Path, events: Any) -> Evaluation:
-        """Rank as the backbone says; the new orders are `retrieval/<dataset>.reranked.jsonl`."""
+        """Rank by re-ranked candidates, which are written to `retrieval/<dataset>.reranked.jsonl`."""
         from slq.baselines.rerank import rank_by_reranking
 
         return rank_by_reranking(settings, inputs, data, out, events)
