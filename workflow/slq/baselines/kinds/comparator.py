@@ -11,14 +11,13 @@ class Comparator(EmbeddingKind):
     """Retrieval with the embeddings of another system's model."""
 
     schema = entry_schema(
-        "A system of Table 1 that is no method; exactly one of encoder, backbone says what it embeds with.",
+        "Another system of Table 1; exactly one of encoder and backbone names the model that embeds.",
         {
-            "paper_row": TEXT
-            | {"description": "The row of paper_tables/reference/table1.csv that it is or stands for."},
+            "paper_row": TEXT | {"description": "The row of paper_tables/reference/table1.csv that it corresponds to."},
             **{"encoder": key_of("encoders"), "backbone": key_of("backbones"), "readout": key_of("readouts")},
         },
-        label=PRINTED | {"description": "Its name in print."},
-        trained_on=PRINTED | {"description": "In words, for a footnote: which data, as far as it is stated."},
+        label=PRINTED | {"description": "Name in tables."},
+        trained_on=PRINTED | {"description": "Training data as far as published, in words, for a footnote."},
     ) | {
         "oneOf": [{"required": ["encoder"]}, {"required": ["backbone"]}],
         "dependentRequired": {"backbone": ["readout"], "readout": ["backbone"]},

@@ -18,11 +18,11 @@ class Rerank(BaselineKind):
             "$ref": "#/$defs/name",
             "if": {"not": {"$ref": "#/$defs/method"}},
             "then": {"keyOf": "baselines"},
-            "description": "Finds the candidates: a method on the backbone, or a comparator, a key of `baselines`.",
+            "description": "First stage that finds candidates: a method, or a comparator (a key of `baselines`).",
         },
         reranker={
             "$ref": "#/$defs/method",
-            "description": "The method whose backbone is asked; of one that does not change it, it is base's.",
+            "description": "Method whose backbone re-ranks; the same as base if the method does not change it.",
         },
     )
     on_each_backbone = True
