@@ -64,8 +64,8 @@ def test_a_discarded_file_is_gone_and_can_begin_anew(tmp_path):
     ("lines", "message"),
     [
         ([LINES[0], LINES[0], LINES[2]], r":2: answers item 'q0', expected 'q1'; delete the file"),
-        ([LINES[0], LINES[2], LINES[3]], r":2: answers item 'q2' where 'q1' comes"),
-        ([*LINES, LINES[0]], r": holds 11 answers to 10 items"),
+        ([LINES[0], LINES[2], LINES[3]], r":2: answers item 'q2', expected 'q1'"),
+        ([*LINES, LINES[0]], r": contains 11 answers, but there are only 10 items"),
         (["x", LINES[0], LINES[1]], r":1: not a JSON object"),
     ],
     ids=["twice", "missing", "too many", "no answer"],

@@ -185,4 +185,4 @@ def test_runs_behind_a_link_are_counted_again_and_a_link_to_nothing_is_named(res
     assert "other/run/retrieval/set.json" in capsys.readouterr().out
     (tmp_path / "other/gone").symlink_to("nowhere")
     assert main(["score", str(tmp_path / "other")]) == 1
-    assert f"{tmp_path}/other/gone: a link to nothing; mend it, or remove it" in capsys.readouterr().err
+    assert f"{tmp_path}/other/gone: a link to nothing; repair it, or remove it" in capsys.readouterr().err

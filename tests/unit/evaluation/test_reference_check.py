@@ -181,7 +181,7 @@ def test_a_set_without_a_published_value_is_named_and_nothing_at_all_is_an_error
     assert found["unchecked"] == ["tiny on mini-flickr30k: no published value on flickr30k"]
     with pytest.raises(SlqError, match=r"golden\.csv: no value for any of the preset's datasets"):
         check(encoders, data, golden, "mini-flickr30k")
-    with pytest.raises(SlqError, match=r"golden\.csv: has no value of tiny.*there are CLIP-ViT-B-32"):
+    with pytest.raises(SlqError, match=r"golden\.csv: has no value of tiny.*models with values: CLIP-ViT-B-32"):
         check(encoders, data, golden_file(golden, published, model="CLIP-ViT-B-32"))
     with pytest.raises(SlqError, match=r"golden\.csv:2: value and tolerance must be numbers"):
         check(encoders, data, golden_file(golden, {"t2i": "high"}))

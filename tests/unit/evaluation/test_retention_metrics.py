@@ -188,7 +188,7 @@ FAULTS = {
     "an id stands twice": (
         ANSWERS,
         lambda lines: lines[4].update(id="b"),
-        r"mmmu\.answers\.jsonl:5: id 'b' stands twice",
+        r"mmmu\.answers\.jsonl:5: id 'b' occurs twice",
     ),
     "another version of the dataset": (
         ANSWERS,
@@ -232,7 +232,7 @@ def test_a_missing_file_is_named(results, name):
 
 def test_a_folder_without_answers_is_no_success(results, tmp_path):
     shutil.rmtree(results)
-    with pytest.raises(SlqError, match=r"holds no retention/<dataset>\.answers\.jsonl"):
+    with pytest.raises(SlqError, match=r"contains no retention/<dataset>\.answers\.jsonl"):
         rescore_folder(tmp_path, write=False)
 
 

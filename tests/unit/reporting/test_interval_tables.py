@@ -177,7 +177,7 @@ def test_a_score_that_its_answers_do_not_give_is_no_number(results: Path) -> Non
 
 def test_runs_on_other_images_are_not_compared(results: Path) -> None:
     write_ranks(run(results, "lora") / "retrieval" / "c.json", [1] * 4 * IMAGES, [1] * IMAGES, captions=4)
-    with pytest.raises(SlqError, match=r"slq/.*; .*lora/.*: .*not of the same images and captions"):
+    with pytest.raises(SlqError, match=r"slq/.*; .*lora/.*: .*ranks of different images or captions"):
         tables(LAYOUT, results)
 
 
