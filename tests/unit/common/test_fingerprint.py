@@ -264,7 +264,7 @@ def test_a_family_more_makes_no_row_due(preset, raw_config, tmp_path):
         ("baselines/injection", ("TOP_TOKENS = 10", "TOP_TOKENS = 11"), {"rerank"}),
         ("baselines/kinds/zero_shot", ("class ", "MORE = 1\n\n\nclass "), {"zero_shot"}),
         ("baselines/kinds/_embedding", ('inputs["model"], data', 'inputs["other"], data'), {"comparator", "zero_shot"}),
-        ("baselines/kinds/comparator", ('description": "Its name', 'description": "A name'), set()),
+        ("baselines/kinds/comparator", ('description": "Name in', 'description": "A name'), set()),
         ("baselines/kinds/rerank", (", re-ranked by ", ", by "), set()),
         ("config/baseline_settings", ("def embedding_settings", "MORE = 1\n\n\ndef embedding_settings"), set()),
         (
