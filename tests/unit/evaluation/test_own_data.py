@@ -171,4 +171,4 @@ def test_a_batch_of_none_and_a_folder_that_is_no_run_are_refused(lab, split, eva
     assert capsys.readouterr().err == "slq: error: --batch 0: expected 1 or more\n"
     where = ["--images", str(split.root), "--captions", str(tmp_path / "mine.jsonl")]
     assert main(["evaluate", str(tmp_path), *where, *lab.config]) == 1
-    assert "no run: expected run.json in it" in capsys.readouterr().err
+    assert "not a run's folder: expected run.json in it" in capsys.readouterr().err

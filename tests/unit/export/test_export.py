@@ -158,7 +158,8 @@ def test_a_whole_model_is_the_exports_own_though_its_base_is_on_the_hub(hub_lab,
     assert np.abs(vectors["whole"] - hub_lab.vectors("mini-qwen3vl", "full_ft").numpy()).max() < NEAR
     assert "expected sha256" in errors["whole, base given"] and "the base of this export" in errors["whole, base given"]
     card = (hub_lab.export("mini-qwen3vl", "full_ft") / "README.md").read_text()
-    assert "The whole model is here: nothing else is fetched." in card and "is fetched from the hub" not in card
+    assert "This folder contains the whole model; nothing else is downloaded." in card
+    assert "is downloaded from the hub" not in card
     assert "base_model: lab/backbone" in card
 
 
@@ -277,7 +278,7 @@ def test_the_card_has_what_was_measured_and_says_what_was_not_run(lab, tmp_path)
         "| mini-COCO | text to image | 12.3 [11.3, 13.3] | 50.0 [49.0, 51.0] | 61.0 [60.0, 62.0] | 200, 1000 |" in card
     )
     assert re.search(r"\| mini-MMMU \| 75\.0 \[68\.\d, 80\.\d\] \| 200 \|", card)
-    assert "not looked for" in card
+    assert "not checked" in card
 
 
 def refused(capsys, *arguments):
@@ -331,7 +332,7 @@ def test_an_export_that_would_embed_otherwise_is_not_left_there(lab, tmp_path, c
 
     monkeypatch.setattr(ExportFolder, "write_query_tokens", write_halves)
     told = refused(capsys, run, out, *lab.config)
-    assert "mini/mini-internvl/slq/seed1: not exported: its vectors would not be the run's own" in told
+    assert "mini/mini-internvl/slq/seed1: not exported: its embeddings would differ from the run's" in told
     assert "at most 0.0001 (float32)" in told
     found = re.findall(r"('a red circle'|'on the left .*?'|a wide image|a tall image): (\d\S*?)[,:]", told)
     assert len(found) == 4 and all(float(value) > 1e-4 for _, value in found)
@@ -346,7 +347,7 @@ def test_what_cannot_be_loaded_again_is_not_left_there(lab, tmp_path, capsys, mo
 
     monkeypatch.setattr(ExportFolder, "write_query_tokens", write_names)
     told = refused(capsys, lab.run("mini-internvl", "slq"), tmp_path / "out", *lab.config)
-    assert "not exported: what was written" in told and not list(tmp_path.iterdir())
+    assert "not exported: the written folder" in told and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", [*BACKBONES, "tiny-gemma3"])
@@ -363,7 +364,7 @@ def test_an_adapter_that_needs_the_package_cannot_travel(tmp_path, monkeypatch):
     text = (THIRD / "llava.py").read_text()
     (tmp_path / "bound.py").write_text(f"from slq.common.files import hash_file\n{text}")
     monkeypatch.setattr(slq.models.families, "__path__", [*slq.models.families.__path__, str(tmp_path)])
-    with pytest.raises(SlqError, match=r"bound\.py: cannot travel .*from slq\.common\.files import hash_file"):
+    with pytest.raises(SlqError, match=r"bound\.py: cannot be copied .*from slq\.common\.files import hash_file"):
         write_code("bound", tmp_path / "out")
     del sys.modules["slq.models.families.bound"]
 
@@ -373,8 +374,8 @@ def test_what_is_there_is_not_replaced(lab, tmp_path, capsys):
     run, out = lab.run("mini-internvl", "base"), tmp_path / "out"
     out.mkdir()
     (out / "notes.txt").write_text("mine")
-    assert "out: is there already; name another folder, or remove it" in refused(capsys, run, out, *lab.config)
-    assert "is there already" in refused(capsys, run, out / "notes.txt", *lab.config)
+    assert "out: already exists; name another folder, or remove this one" in refused(capsys, run, out, *lab.config)
+    assert "already exists" in refused(capsys, run, out / "notes.txt", *lab.config)
     assert (out / "notes.txt").read_text() == "mine" and [path.name for path in tmp_path.rglob("*")] == [
         "out",
         "notes.txt",
@@ -434,9 +435,9 @@ def test_a_snapshot_without_configuration_or_tokenizer_is_one_message(lab, tmp_p
 
 
 def test_a_run_without_adapter_or_of_another_backbone_is_refused(lab, tmp_path, capsys):
-    assert "no run: expected run.json in it" in refused(capsys, tmp_path, tmp_path / "out", *lab.config)
+    assert "not a run's folder: expected run.json in it" in refused(capsys, tmp_path, tmp_path / "out", *lab.config)
     alone = shutil.copytree(lab.run("mini-internvl", "slq"), tmp_path / "results/mini/mini-internvl/slq/seed9")
-    assert "seed9 has no adapter here" in refused(capsys, alone, tmp_path / "out", *lab.config)
+    assert "seed9 is missing" in refused(capsys, alone, tmp_path / "out", *lab.config)
     other = Lab(tmp_path / "lab")
     shutil.copytree(lab.root / "scratch", other.root / "scratch")
     run = shutil.copytree(lab.run("mini-internvl", "slq"), other.root / "results/mini/mini-internvl/slq/seed1")

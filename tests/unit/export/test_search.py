@@ -89,16 +89,16 @@ def test_finds_what_evaluation_would(lab, pictures, capsys, kind):
 
 def test_embeds_once_by_content(lab, pictures, capsys, tmp_path):
     first = searched(capsys, lab, pictures, "--text", QUERY, run=("mini-internvl", "slq"))
-    assert "9 of them embedded now" in first[2]  # the copy is none more
+    assert "9 of them newly embedded" in first[2]  # the copy is none more
     again = searched(capsys, lab, pictures, "--text", QUERY, run=("mini-internvl", "slq"))
-    assert "0 of them embedded now" in again[2] and again[1] == first[1]
+    assert "0 of them newly embedded" in again[2] and again[1] == first[1]
     moved = shutil.copytree(pictures, tmp_path / "elsewhere" / "pictures")
     Image.new("RGB", (50, 50), "pink").save(moved / "red.png")
     changed = searched(capsys, lab, moved, "--text", QUERY, run=("mini-internvl", "slq"))
-    assert "1 of them embedded now" in changed[2]
+    assert "1 of them newly embedded" in changed[2]
     assert dict(map(reversed, changed[1]))["copy of red.png"] == dict(map(reversed, first[1]))["red.png"]
     other = searched(capsys, lab, pictures, "--text", QUERY, run=("mini-internvl", "base"))
-    assert "9 of them embedded now" in other[2]
+    assert "9 of them newly embedded" in other[2]
 
 
 def test_an_export_is_searched_as_its_run_is_and_has_its_index(lab, pictures, capsys):
@@ -107,7 +107,7 @@ def test_an_export_is_searched_as_its_run_is_and_has_its_index(lab, pictures, ca
     capsys.readouterr()
     assert main(["search", str(exported), str(pictures), "--text", QUERY, *lab.config]) == 0
     told = capsys.readouterr().out
-    assert told.splitlines()[:10] == first[2].splitlines()[:10] and "0 of them embedded now" in told
+    assert told.splitlines()[:10] == first[2].splitlines()[:10] and "0 of them newly embedded" in told
     sheet = Path(told.splitlines()[-1].removeprefix("sheet: "))
     assert "mini/mini-internvl/lora/seed1: the 10 most similar of 10 images" in sheet.read_text()
 
@@ -139,7 +139,7 @@ def test_unreadable_images_are_named_and_left_out(lab, pictures, capsys):
     (pictures / "lost.png").symlink_to("nowhere.png")
     status, found, told = searched(capsys, lab, pictures, "--text", QUERY)
     assert status == 0 and len(found) == 10
-    assert "3 unreadable left out" in told and all(name in told for name in ("broken.jpg", "empty.png", "lost.png"))
+    assert "3 unreadable skipped" in told and all(name in told for name in ("broken.jpg", "empty.png", "lost.png"))
 
 
 def test_of_two_first_searches_the_later_takes_the_export_of_the_earlier(monkeypatch, tmp_path):
@@ -162,13 +162,13 @@ def test_a_kept_export_is_of_the_code_that_writes_it():
 
 def test_what_cannot_be_searched_is_said(lab, pictures, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    assert "holds no readable image" in searched(capsys, lab, tmp_path / "empty", "--text", QUERY)[2]
-    assert "no folder of images" in searched(capsys, lab, tmp_path / "none", "--text", QUERY)[2]
+    assert "contains no readable image" in searched(capsys, lab, tmp_path / "empty", "--text", QUERY)[2]
+    assert "expected a folder of images" in searched(capsys, lab, tmp_path / "none", "--text", QUERY)[2]
     assert "--top 0: expected 1 or more" in searched(capsys, lab, pictures, "--text", QUERY, "--top", 0)[2]
     for none_or_both in ([], ["--text", QUERY, "--image", "a.png"]):
         assert "expected one query: --text TEXT or --image FILE" in searched(capsys, lab, pictures, *none_or_both)[2]
     assert main(["search", "none", str(pictures), "--text", QUERY]) == 1
-    assert "none: neither an export, with retriever.json in it, nor a run" in capsys.readouterr().err
+    assert "none: expected an export (with retriever.json) or a run" in capsys.readouterr().err
     assert "none.png: not a readable image" in searched(capsys, lab, pictures, "--image", tmp_path / "none.png")[2]
 
 
@@ -186,8 +186,8 @@ def test_a_text_beyond_the_positions_is_an_error_before_an_image_is_embedded(lab
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        (" ", "the query is ' '; expected a text with words"),
-        ("a red \udcff", "the query is 'a red \\udcff'; expected a text with words, in UTF-8"),
+        (" ", "the query is ' '; expected a text with at least one word"),
+        ("a red \udcff", "the query is 'a red \\udcff'; expected a text with at least one word, in UTF-8"),
     ],
 )
 def test_a_query_that_is_no_text_is_one_message(lab, pictures, capsys, query, words):
@@ -277,7 +277,7 @@ def test_a_damaged_index_is_said(pictures, tmp_path):
     path = tmp_path / "index"
     indexed(path, pictures)
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(SlqError, match=r"index: not a readable safetensors file .* remove it, and search again"):
+    with pytest.raises(SlqError, match=r"index: not a readable safetensors file .* remove it and search again"):
         Index.read(path)
 
 

@@ -1,1 +1,1 @@
-"""Export of a trained run as a folder for sentence-transformers and PEFT, and image search with it."""
+"""Export of a trained run as a folder that sentence-transformers and PEFT load, and image search with that folder."""

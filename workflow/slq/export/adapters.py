@@ -1,4 +1,7 @@
-"""A run's base model and trained weights in PEFT's form: `PeftModel.from_pretrained` on the model without LM head."""
+"""Conversion of a run's trained weights to PEFT's format.
+
+`PeftModel.from_pretrained` loads the result onto the base model without its LM head.
+"""
 
 import re
 from dataclasses import dataclass
@@ -17,20 +20,20 @@ from slq.export.trained_run import TrainedRun
 from slq.methods.adapter import ADAPTER_WEIGHTS, load_retriever
 from slq.models.backbone import Backbone, save_part, wrap_transformers_errors
 
-BASE_FOLDER = "base"  # the folder, in an export, of a base model that is on no hub
-PEFT_KEY_PREFIX = "base_model.model."  # begins every tensor name in PEFT's files
+BASE_FOLDER = "base"  # subfolder of an export with a base model that is not on the hub
+PEFT_KEY_PREFIX = "base_model.model."  # prefix of every tensor name in PEFT's files
 
 
 @dataclass(frozen=True)
 class BaseModelInfo:
-    """A backbone as an export describes it, so that a user loads exactly the weights that the run was trained on.
+    """Description of the base model in an export, with the hashes of the weights that the run was trained on.
 
     Attributes:
-        model, revision: name and commit on the hub; None for a backbone that is on no hub.
-        weights_sha256: SHA-256 of its safetensors files, by file name.
+        model, revision: name and commit on the hub; None for a backbone that is not on the hub.
+        weights_sha256: SHA-256 of each safetensors file of the backbone, by file name.
         embedding_name: name of the token embedding in the model without LM head.
-        embedding_rows, embedding_dim: shape of its matrix.
-        embedding_scale: the factor that the model multiplies each embedding by, as Gemma does.
+        embedding_rows, embedding_dim: shape of the embedding matrix.
+        embedding_scale: factor by which the model multiplies each embedding; Gemma, for example, has one.
     """
 
     model: str | None
@@ -43,29 +46,25 @@ class BaseModelInfo:
 
 
 def read_base_info(snapshot: Path) -> tuple[BaseModelInfo, Any]:
-    """Describe a backbone from its manifest and configuration, and load its tokenizer; no weight is read.
-
-    Raises:
-        SlqError: a file of the snapshot is missing or unreadable.
-    """
+    """Describe a backbone from its manifest and configuration, without reading weights, and load its tokenizer."""
     manifest = read_json(snapshot / "manifest.json")
     weights = {name: sha256 for name, sha256 in manifest["files"].items() if name.endswith(".safetensors")}
     subject = f"{snapshot}: expected the config.json and the tokenizer of the backbone"
-    with wrap_transformers_errors(subject, "fetch or make it again"):
+    with wrap_transformers_errors(subject, "fetch or make the backbone again"):
         config = AutoConfig.from_pretrained(snapshot, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(snapshot, local_files_only=True, padding_side="left")
     with torch.device("meta"):
         skeleton = AutoModel.from_config(config)
     embedding = skeleton.get_input_embeddings()
     name = next(name for name, module in skeleton.named_modules() if module is embedding)
-    # The buffer of the scale has no value on the meta device; this attribute has the number.
+    # On the meta device the buffer of the scale has no value, so the number is read from this attribute.
     scale = float(getattr(embedding, "scalar_embed_scale", 1.0))
     rows, width = embedding.weight.shape
     return BaseModelInfo(*_hub_name_and_commit(manifest["source"]), weights, name, rows, width, scale), tokenizer
 
 
 def _hub_name_and_commit(source: dict[str, Any]) -> tuple[str | None, str | None]:
-    """Return name and commit on the hub of a snapshot's model; None if it is from no hub (slq.sources.fetch)."""
+    """Return a model's name and commit on the hub; None and None if it is not from the hub (slq.sources.fetch)."""
     for part in source.get("parts", []):
         kind, _, location = part["from"].partition(":")
         if kind == "model":
@@ -74,21 +73,19 @@ def _hub_name_and_commit(source: dict[str, Any]) -> tuple[str | None, str | None
 
 
 def add_query_tokens(tokenizer: Any, count: int) -> list[int]:
-    """Add query tokens to a tokenizer and to the end of its chat template; return their ids, ascending.
+    """Add query tokens to a tokenizer and to the end of its chat template; return their ids in ascending order.
 
-    With them every ordinary processor writes the query tokens.
+    Any tool that applies the chat template then appends the query tokens to the prompt.
 
     Args:
-        count: how many tokens are added.
-
-    Raises:
-        SlqError: the tokenizer already has such tokens, or does not have exactly one chat template.
+        tokenizer: a tokenizer with exactly one chat template and no query tokens yet; it is changed in place.
+        count: number of query tokens.
     """
     names = [f"<|query_{number}|>" for number in range(count)]
     tokenizer_path = tokenizer.name_or_path
     if taken := set(names) & set(tokenizer.get_vocab()):
         raise SlqError(
-            f"{tokenizer_path}: the tokenizer has tokens named {min(taken)}; a base without them was expected"
+            f"{tokenizer_path}: the tokenizer already has tokens named {min(taken)}; expected a base without them"
         )
     if not isinstance(tokenizer.chat_template, str):
         raise SlqError(f"{tokenizer_path}: expected one chat template, found {type(tokenizer.chat_template).__name__}")
@@ -99,17 +96,17 @@ def add_query_tokens(tokenizer: Any, count: int) -> list[int]:
 
 
 class ExportFolder:
-    """Export folder of a run, as a method writes into it (`slq.methods.registry.ExportTarget`).
+    """Export folder of a run, into which the run's method writes its weights (`slq.methods.registry.ExportTarget`).
 
     Attributes:
-        read_out: number of positions at the end of the prompt whose states are read out.
-        rows_needed: rows of the embedding matrix that the export needs.
+        read_out: number of positions at the end of the prompt whose hidden states are averaged into the embedding.
+        rows_needed: number of rows of the embedding matrix that the export needs.
         weights_sha256: SHA-256 of the safetensors files that are loaded as the base, by file name.
-        base_location: where these are: on the hub, in BASE_FOLDER, or in the export itself.
+        base_location: location of these files: on the hub, in BASE_FOLDER, or in the export itself.
     """
 
     def __init__(self, run: TrainedRun, base: BaseModelInfo, tokenizer: Any, folder: Path) -> None:
-        """Begin with a folder in which nothing is trained."""
+        """Begin with an export of the base model, without trained weights."""
         self.run, self.base, self.tokenizer, self.folder = run, base, tokenizer, folder
         self.read_out, self.rows_needed, self.weights_sha256 = 1, base.embedding_rows, base.weights_sha256
         self.base_location: dict[str, Any] = {"folder": BASE_FOLDER}
@@ -117,19 +114,16 @@ class ExportFolder:
             self.base_location = {"model": base.model, "revision": base.revision}
 
     def write_query_tokens(self, count: int) -> None:
-        """Write queries (count, d) as tokens at the end of the chat template: PEFT's TRAINABLE_TOKENS, in float32.
+        """Write queries (count, d), float32, as PEFT's TRAINABLE_TOKENS at the end of the chat template.
 
-        A retriever appends its queries to a prefix unscaled, while the model multiplies embeddings by its scale: the
-        queries are divided by that scale, rounded to the precision that the model multiplies in.
-
-        Raises:
-            SlqError: the run's tensors are not queries of that number and width.
+        A retriever appends its queries without scaling, but a model multiplies the embeddings of its tokens by
+        `embedding_scale`. The queries are therefore divided by this scale, rounded to the model's precision.
         """
         token_ids = add_query_tokens(self.tokenizer, count)
         path, tensors = self._read_tensors()
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         if shapes != {"queries": (count, self.base.embedding_dim)}:
-            raise SlqError(f"{path}: holds {shapes}, expected queries {count} x {self.base.embedding_dim}")
+            raise SlqError(f"{path}: found tensors {shapes}, expected queries {count} x {self.base.embedding_dim}")
         precision = getattr(torch, self.run.settings["dtype"])
         scale = torch.tensor(self.base.embedding_scale, dtype=precision).to(tensors["queries"].dtype)
         peft_tensors = {f"{self.base.embedding_name}.trainable_tokens_delta": tensors["queries"] / scale}
@@ -137,7 +131,10 @@ class ExportFolder:
         self.read_out, self.rows_needed = count, max(self.base.embedding_rows, token_ids[-1] + 1)
 
     def write_peft_adapter(self, config: PeftConfig) -> None:
-        """Write the tensors under the names of the model without LM head; a run has those of the model with it."""
+        """Write the trained tensors under their names in the model without LM head.
+
+        A run stores them under their names in the model with LM head.
+        """
         _, tensors = self._read_tensors()
         self._write_peft_files(
             config,
@@ -145,7 +142,7 @@ class ExportFolder:
         )
 
     def write_model(self) -> None:
-        """Write the whole model, with the run's weights in place of the base's."""
+        """Write the whole model, with the run's weights instead of the base's."""
         backbone = Backbone.load(self.run.snapshot, self.run.settings["family"], self.run.settings["dtype"])
         load_retriever(backbone, self.run.adapter_folder, self.run.adapter_record["backbone_sha256"])
         save_part(backbone.model, self.folder)
@@ -153,7 +150,7 @@ class ExportFolder:
         self.base_location = {"folder": "."}
 
     def _read_tensors(self) -> tuple[Path, dict[str, Tensor]]:
-        """Read the run's tensors; return their file too."""
+        """Return the file of the run's trained tensors, and the tensors."""
         path = self.run.adapter_folder / ADAPTER_WEIGHTS
         return path, read_tensors(path, "train it again")
 

@@ -1,4 +1,4 @@
-"""Model card of an export: the run's scores, read from its results, and how to use the folder."""
+"""Model card of an export: the run's scores, read from its results, and instructions for use."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -21,13 +21,16 @@ from slq.results.cells import with_numbers
 from slq.results.layout import find_layout
 from slq.results.load import as_rows, list_numbers, load_files
 
-HUB_LICENCES = ("apache-2.0", "mit")  # licences by the hub's names
+HUB_LICENCES = ("apache-2.0", "mit")  # licences that the hub knows under these names
 DIRECTION_NAMES = {"t2i": "text to image", "i2t": "image to text"}
 ACCURACY = ("retention", "accuracy", "")  # kind, metric and question type of a score's row
 
 
 def render_template(template: str, **values: Any) -> str:
-    """Render a template of this folder; HTML templates escape their values, Markdown's by the filter `md`."""
+    """Render a template of this folder.
+
+    Values are escaped automatically in HTML templates; a Markdown template escapes a value with the filter `md`.
+    """
     environment = Environment(
         loader=PackageLoader("slq.export", "."),
         undefined=StrictUndefined,
@@ -40,7 +43,7 @@ def render_template(template: str, **values: Any) -> str:
 
 
 def write_model_card(run: TrainedRun, base: BaseModelInfo, config: Config, folder: Path) -> None:
-    """Write README.md of an export; call it last, as the card states the size of the other files."""
+    """Write README.md of an export; call this last, because the card states the size of the other files."""
     entry = config["backbones"].get(run.run_record["backbone"], {})
     labels = {name: one["label"] for name, one in config["datasets"].items()}
     licence = "MIT" if "pretrain" in entry else "not stated"
@@ -75,7 +78,7 @@ def write_model_card(run: TrainedRun, base: BaseModelInfo, config: Config, folde
 
 
 def method_label(run: TrainedRun, config: Config) -> str:
-    """Return the label of a run's method; of a variant that the configuration does not have, with its name."""
+    """Return the label of a run's method; add the name of a variant that is not configured."""
     name, parent = run.run_record["method"], find_method(method_name(run.adapter_record))
     preset = config["presets"].get(run.run_record["preset"], {"hyperparameters": {}})
     if name == parent.name or not is_method(preset, name):
@@ -84,12 +87,12 @@ def method_label(run: TrainedRun, config: Config) -> str:
 
 
 def read_scores(run: TrainedRun, labels: Mapping[str, str]) -> dict[str, list[Any]]:
-    """Read a run's scores, each with its 95 % interval, in percent.
+    """Read a run's scores, in percent, each with its 95 % confidence interval.
 
     Returns:
-        `retrieval`: a row per dataset and direction; `retention`: a row per dataset, `inherited` where the answers are
-            the base model's by construction; `stale`: for each file that is left out, because its numbers no longer
-            follow from its ranks or answers, the reason.
+        A dictionary with three lists. `retrieval` has a row per dataset and direction. `retention` has a row per
+            dataset; `inherited` marks answers that equal the base model's by construction. `stale` has a reason for
+            each omitted file; a file is omitted if its metrics no longer match its ranks or answers.
     """
     layout = find_layout(run.preset_folder, {}, {}, [run.results_folder])
     files = load_files(run.preset_folder, layout)
@@ -108,7 +111,7 @@ def read_scores(run: TrainedRun, labels: Mapping[str, str]) -> dict[str, list[An
 
 
 def _recall_rows(rows: Sequence[Any], labels: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Build the row of the recalls of one direction of a dataset; none if the file is stale."""
+    """Build the table row for one dataset and direction; return no row if the file is stale."""
     recalls = {row.metric: row for row in rows if row.metric in RECALL_METRICS}
     if not recalls:
         return []
@@ -119,7 +122,7 @@ def _recall_rows(rows: Sequence[Any], labels: Mapping[str, str]) -> list[dict[st
 
 
 def _accuracy_row(row: Any, labels: Mapping[str, str]) -> dict[str, Any]:
-    """Build the row of a retention dataset."""
+    """Build the table row for one retention dataset."""
     count, accuracy = int(row.record.number("n", "items")), row.value
     interval = accuracy_interval(round(accuracy * count / 100), count)
     cell = f"{accuracy:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
@@ -127,9 +130,9 @@ def _accuracy_row(row: Any, labels: Mapping[str, str]) -> dict[str, Any]:
 
 
 def describe_train_split(run: TrainedRun, splits: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return name, number of images and SHA-256 of the training split; None for a run without training.
+    """Return the name, number of images and SHA-256 of the training split; None for a run without training.
 
-    The split is the audited one with the hash that run.json records.
+    The training split is the one among the audited `splits` whose hash is recorded in run.json.
     """
     sha256 = run.run_record["inputs"].get("train")
     if sha256 is None:

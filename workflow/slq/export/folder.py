@@ -1,4 +1,4 @@
-"""Export folder: written as a whole, or not at all."""
+"""Export of a run: its folder, which is written completely or not at all, and the comparison of its embeddings."""
 
 import inspect
 import re
@@ -30,7 +30,7 @@ from slq.models.families import find_family_class
 from slq.models.prefix import message_parts, tokenize_message
 
 SCHEMA = 1
-# Packages that loading needs; sentence-transformers checks them before it reads weights.
+# Packages needed to load an export; sentence-transformers checks them before it reads weights.
 REQUIREMENTS = {"transformers": ">=5.23", "peft": ">=0.18", "pillow": ">=11"}
 SENTENCE_TRANSFORMERS_MODULES = [
     {"idx": 0, "name": "0", "path": "", "type": "slq_retriever.ExportedRetriever"},
@@ -44,10 +44,10 @@ CODE_FILES = {
     "slq_pictures": "slq.datasets.image_conversion",
 }
 CHECK_TEXTS = ("a red circle", "on the left a red circle and on the right a blue square")
-# Largest allowed difference in any component of a unit vector, by the precision that the run was evaluated in.
+# Largest allowed difference in any component of a unit vector, by the run's precision.
 MAX_DIFFERENCE = {"float64": 1e-4, "float32": 1e-4, "bfloat16": 1e-2, "float16": 1e-2}
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
-# Modules that decide which embeddings an export computes; this one writes the loading code and imports the others.
+# Modules that determine an export's embeddings. This module writes the loading code and imports all others.
 EMBEDDING_MODULES = ("slq.export.folder", "slq.export.slq_retriever")
 
 
@@ -55,11 +55,11 @@ def export_run(run: TrainedRun, config: Config, out: Path) -> None:
     """Write a run as a folder that sentence-transformers and PEFT load.
 
     Raises:
-        SlqError: `out` already exists, the run's files do not fit each other, or the export computes other embeddings
-            than the run.
+        SlqError: `out` already exists and is not an empty folder, the run's files do not match each other, or the
+            export computes different embeddings from the run's.
     """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise SlqError(f"{out}: is there already; name another folder, or remove it")
+        raise SlqError(f"{out}: already exists; name another folder, or remove this one")
     with stage_folder(out) as folder:
         base, tokenizer = read_base_info(run.snapshot)
         write_retriever(run, base, tokenizer, folder)
@@ -73,7 +73,7 @@ def export_run(run: TrainedRun, config: Config, out: Path) -> None:
             folder / "config_sentence_transformers.json",
             {"model_type": "SentenceTransformer", "requirements": REQUIREMENTS, "similarity_fn_name": "cosine"},
         )
-        # Only mteb reads it, to learn which modalities a model of the hub accepts.
+        # Only mteb reads this file, to find out which modalities a model on the hub accepts.
         write_json(folder / "sentence_bert_config.json", {"modality_config": {"image": {}, "text": {}}})
         write_model_card(run, base, config, folder)
         write_manifest(folder, {"run": run.name, "backbone_sha256": run.adapter_record["backbone_sha256"]})
@@ -81,34 +81,31 @@ def export_run(run: TrainedRun, config: Config, out: Path) -> None:
 
 
 def export_once(run: TrainedRun, config: Config) -> Path:
-    """Return the run's export in scratch, `exports/<key>`, after writing it if it does not exist.
-
-    Raises:
-        SlqError: as `export_run`.
-    """
+    """Return the run's export in scratch, `exports/<key>`, and write it first if it does not exist."""
     folder = Path(config["scratch"], "exports", export_key(run))
     if not folder.exists():
         try:
             export_run(run, config, folder)
         except SlqError:
-            if not folder.exists():  # otherwise another process has written it meanwhile
+            if not folder.exists():  # otherwise another process wrote it in the meantime
                 raise
     return folder
 
 
 def export_key(run: TrainedRun) -> str:
-    """Compute the key of a retriever: it changes with the adapter, backbone, prompt, precision or code."""
+    """Compute the key of an export, which changes with the adapter, backbone, prompt, precision or code."""
     tensors_path = run.adapter_folder / ADAPTER_WEIGHTS
     settings = {key: run.settings[key] for key in ("family", "dtype", "prompt")}
     adapter = {"tensors": hash_file(tensors_path) if tensors_path.exists() else None, **run.adapter_record}
     name = method_name(run.adapter_record)
     code = fingerprint(*EMBEDDING_MODULES, families=[settings["family"]], methods=[name])
-    method_file = hash_file(Path(inspect.getfile(type(find_method(name)))))  # with what it exports
+    # The code fingerprint ignores a method's `export`, so the method's whole file is hashed as well.
+    method_file = hash_file(Path(inspect.getfile(type(find_method(name)))))
     return hash_json({"adapter": adapter, "settings": settings, "code": code, "method": method_file})[:16]
 
 
 def write_retriever(run: TrainedRun, base: BaseModelInfo, tokenizer: Any, folder: Path) -> None:
-    """Write the trained weights, the tokenizer, and retriever.json, which says how to load them."""
+    """Write the trained weights, the tokenizer, and retriever.json, which describes how to load them."""
     exported = ExportFolder(run, base, tokenizer, folder)
     find_method(method_name(run.adapter_record)).export(exported, run.adapter_record["hyperparameters"])
     if exported.base_location == {"folder": BASE_FOLDER}:
@@ -137,10 +134,10 @@ def write_retriever(run: TrainedRun, base: BaseModelInfo, tokenizer: Any, folder
 
 
 def write_code(family: str, folder: Path) -> None:
-    """Write the modules that loading runs, with the package's imports of the family module made relative.
+    """Copy the modules that are run when the export is loaded, with a relative import of the family's base class.
 
     Raises:
-        SlqError: the family's adapter imports more of the package than its base class.
+        SlqError: the family's adapter imports anything else from this package.
     """
     for name, module in CODE_FILES.items():
         origin = Path(str(getattr(find_spec(module.format(family=family)), "origin", None)))
@@ -150,24 +147,24 @@ def write_code(family: str, folder: Path) -> None:
             text += f"\n\nFamilyAdapter = {find_family_class(family).__name__}\n"
         if package_import := re.search(r"^\s*(?:from|import) slq\b.*", text, re.MULTILINE):
             raise SlqError(
-                f"{origin}: cannot travel with an export, because of {package_import[0]!r} (docs/backbones.md)"
+                f"{origin}: cannot be copied into an export, because of {package_import[0]!r}; see docs/backbones.md"
             )
         write_text(folder / f"{name}.py", text)
 
 
 @contextmanager
 def stage_folder(out: Path) -> Iterator[Path]:
-    """Yield a new folder next to `out`, which is renamed to `out` when all is written and removed on failure.
+    """Yield a new folder next to `out`; rename it to `out` on success, and remove it on failure.
 
     Raises:
         SlqError: the folder cannot be written, or a file of the run or the backbone cannot be read.
     """
-    target = out.resolve()  # follows a link, and gives `.` its name
+    target = out.resolve()  # follows a link, and replaces `.` by the folder's name
     temporary_prefix = f".{target.name}."
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=temporary_prefix, dir=target.parent) as temporary:
-            folder = Path(temporary, "new")  # with ordinary permissions, which the temporary folder lacks
+            folder = Path(temporary, "new")  # unlike its parent, it gets ordinary permissions
             folder.mkdir()
             yield folder
             folder.rename(target)
@@ -182,14 +179,16 @@ def stage_folder(out: Path) -> Iterator[Path]:
         raise SlqError(f"{out}: not exported: a file of the run or its backbone cannot be read: {reason}") from error
 
 
-# ---- loading an export as its users do, and comparing it with the run ------------------------------------------------
+# ---- loading an export as a user does, and comparing it with the run -------------------------------------------------
 
 
 def load_export(folder: Path, snapshots: Iterable[Path]) -> Any:
-    """Load an export with sentence-transformers, which runs the code in it.
+    """Load an export with sentence-transformers, which runs the export's code.
 
     Args:
-        snapshots: local backbones: the first with the export's weights replaces a base model on the hub.
+        folder: the export.
+        snapshots: local backbones; if the base model is on the hub, the first backbone with the same weights is used
+            instead.
     """
     from sentence_transformers import SentenceTransformer
 
@@ -204,14 +203,14 @@ def load_export(folder: Path, snapshots: Iterable[Path]) -> Any:
 
 
 def draw_check_images() -> list[Image.Image]:
-    """Draw two images, one wide and one tall, whose content differs everywhere."""
+    """Draw two images, one wide and one tall, without uniform areas."""
     wide, tall = Image.linear_gradient("L").resize((160, 96)), Image.radial_gradient("L").resize((72, 120))
     flipped = Image.Transpose.FLIP_LEFT_RIGHT
     return [Image.merge("RGB", (one, one.rotate(180), one.transpose(flipped))) for one in (wide.rotate(9), tall)]
 
 
 def embed_with_run(run: TrainedRun) -> np.ndarray:
-    """Compute unit vectors (4, d) of CHECK_TEXTS and the drawn images, as evaluation computes them."""
+    """Embed CHECK_TEXTS and the check images as evaluation does; return unit vectors (4, d)."""
     backbone, retriever = load_run(run.settings, run.snapshot, run.adapter_folder)
     prompt = run.settings["prompt"]
     messages = [message_parts(text, prompt["text"]) for text in CHECK_TEXTS]
@@ -222,18 +221,14 @@ def embed_with_run(run: TrainedRun) -> np.ndarray:
 
 
 def require_same_embeddings(run: TrainedRun, folder: Path) -> None:
-    """Check that an export embeds two texts and two images as the run does.
-
-    Raises:
-        SlqError: the embeddings differ, or the export cannot be loaded.
-    """
+    """Check that an export and its run compute the same embeddings of two texts and two images."""
     run_embeddings = embed_with_run(run)
     try:
         model = load_export(folder, [run.snapshot])
         export_embeddings = np.concatenate([model.encode([item]) for item in [*CHECK_TEXTS, *draw_check_images()]])
-    except Exception as error:  # any library may raise any error: the export is unusable
+    except Exception as error:  # any library may raise any error, and each means that the export is unusable
         raise SlqError(
-            f"{run.name}: not exported: what was written cannot be loaded: {type(error).__name__}: {error}"
+            f"{run.name}: not exported: the written folder cannot be loaded: {type(error).__name__}: {error}"
         ) from error
     dtype = run.settings["dtype"]
     max_differences = (
@@ -245,6 +240,7 @@ def require_same_embeddings(run: TrainedRun, folder: Path) -> None:
         names = (*(repr(text) for text in CHECK_TEXTS), "a wide image", "a tall image")
         difference_list = ", ".join(f"{name}: {value:.2g}" for name, value in zip(names, max_differences, strict=True))
         raise SlqError(
-            f"{run.name}: not exported: its vectors would not be the run's own; expected differences of at most "
-            f"{MAX_DIFFERENCE[dtype]:g} ({dtype}), found {difference_list}: the backbone does what an export cannot say"
+            f"{run.name}: not exported: its embeddings would differ from the run's; expected differences of at most "
+            f"{MAX_DIFFERENCE[dtype]:g} ({dtype}), found {difference_list}: the backbone computes something that an "
+            "export does not reproduce"
         )

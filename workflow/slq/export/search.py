@@ -1,6 +1,7 @@
-"""Image search in a folder with an export: new images and the query are embedded, and all are compared.
+"""Image search in a folder with an exported retriever.
 
-Images are embedded batch by batch; their embeddings are stored in one file, the index.
+A search embeds the query and the images that are not in the index yet, and compares the query with every image. The
+index is one file with the embeddings of all images of earlier searches.
 """
 
 import base64
@@ -38,7 +39,7 @@ from slq.export.folder import load_export
 
 EmbedImages = Callable[[list[Image.Image]], np.ndarray]
 THUMBNAIL_PIXELS = 320  # the longest side of a thumbnail
-# The index is rewritten when a tenth as many vectors are new as it holds: ten times its bytes are written in all.
+# The index is rewritten whenever it has grown by a tenth. All writes together then amount to about ten times its size.
 REWRITE_DIVISOR = 10
 
 
@@ -51,25 +52,23 @@ def search_images(
     batch_size: int,
     sheet_path: Path | None,
 ) -> str:
-    """Search a folder of images, write a sheet of thumbnails, and return the result lines, best first.
+    """Search a folder of images, write a sheet of thumbnails, and return the result lines, best hit first.
 
     Args:
-        export_folder: the folder of the export, whose code is run.
-        scratch: where the index is stored, and backbones are looked for.
-        image_folder: the images.
+        export_folder: the export; its code is run.
+        scratch: folder that stores the index and may contain the export's base model.
+        image_folder: the images to search.
         query: a text, or the path of an image.
-        sheet_path: where the sheet is written; None for the folder of the index.
-
-    Raises:
-        SlqError: the export, the folder or the query cannot be read, or the query has no words or is longer than the
-            backbone's positions.
+        top_k: number of hits.
+        batch_size: images embedded at once.
+        sheet_path: file to write the sheet to; None for a file next to the index.
     """
     check_arguments(query, top_k, batch_size)
     query_input = query if isinstance(query, str) else open_image(query, "search with another")
     manifest = read_export_manifest(export_folder)
     model = load_local_export(export_folder, scratch)
     try:
-        # The query comes before the images, so that one that is too long is refused at once.
+        # The query is embedded before the images, so that a query that is too long is refused at once.
         query_embedding = model.encode([query_input])[0]
     except ValueError as error:
         raise SlqError(str(error)) from error
@@ -83,31 +82,29 @@ def search_images(
     out = sheet_path or folder / "sheet.html"
     write_contact_sheet(query_input, hits, manifest["run"], len(gallery.paths), out)
     lines = [f"{place:3}  {hit['cosine']:.4f}  {hit['path']}" for place, hit in enumerate(hits, start=1)]
-    counts = f"{len(gallery.paths)} images searched, {gallery.num_embedded} of them embedded now"
+    counts = f"{len(gallery.paths)} images searched, {gallery.num_embedded} of them newly embedded"
     counts += f", {gallery.num_other_files} other files" if gallery.num_other_files else ""
-    skipped = [f"left out: {line}" for line in gallery.unreadable]
-    skipped += [f"{len(gallery.unreadable)} unreadable left out"] if skipped else []
+    skipped = [f"skipped: {line}" for line in gallery.unreadable]
+    skipped += [f"{len(gallery.unreadable)} unreadable skipped"] if skipped else []
     return "\n".join([*lines, "", *skipped, counts, f"sheet: {printable(out)}"])
 
 
 def check_arguments(query: str | Path, top_k: int, batch_size: int) -> None:
-    """Check the arguments before a backbone is loaded.
-
-    Raises:
-        SlqError: a number is below one, or a text query has no words.
-    """
+    """Check that both numbers are positive and that a text query has words, before a backbone is loaded."""
     for option, number in (("--top", top_k), ("--batch", batch_size)):
         if number < 1:
             raise SlqError(f"{option} {number}: expected 1 or more")
     if isinstance(query, str) and not (query.strip() and query == query.encode("utf-8", "ignore").decode()):
-        raise SlqError(f"the query is {query!r}; expected a text with words, in UTF-8")
+        raise SlqError(f"the query is {query!r}; expected a text with at least one word, in UTF-8")
 
 
 def read_export_manifest(export: Path) -> dict[str, Any]:
-    """Read the `run` of an export, and the hashes of its `embedding_files`: all but the card.
+    """Read an export's manifest: the name of its `run`, and the hashes of its `embedding_files`.
+
+    The `embedding_files` are all files except the model card.
 
     Raises:
-        SlqError: the manifest cannot be read, or a file, weights apart, is another one than it says.
+        SlqError: the manifest cannot be read, or a file does not match its hash. Weights are not hashed here.
     """
     path = export / "manifest.json"
     content = read_json(path)
@@ -116,33 +113,30 @@ def read_export_manifest(export: Path) -> dict[str, Any]:
     files.pop("README.md", None)  # does not change the embeddings
     for name, sha256 in files.items():
         if not name.endswith(".safetensors") and hash_file(export / name) != sha256:
-            raise SlqError(f"{export / name}: not what {path} says; export the run again")
+            raise SlqError(f"{export / name}: does not match its hash in {path}; export the run again")
     return {"run": run, "embedding_files": files}
 
 
 def load_local_export(export: Path, scratch: Path) -> Any:
-    """Load an export; a base model on the hub is taken from the backbones in scratch, if it is there.
-
-    Raises:
-        SlqError: it cannot be loaded.
-    """
+    """Load an export; use a base model in scratch, if it is there, instead of downloading it from the hub."""
     try:
         return load_export(export, [path.parent for path in sorted(scratch.glob("backbones/*/manifest.json"))])
-    except Exception as error:  # libraries load it, and may raise any error
+    except Exception as error:  # the libraries that load it may raise any error
         raise SlqError(f"{export}: cannot be loaded: {one_line(error)}") from error
 
 
 def top_k_items(
     query: np.ndarray, vectors: Mapping[Any, np.ndarray] | np.ndarray, contents: Sequence[Any], top_k: int
 ) -> list[tuple[int, float]]:
-    """Find the `top_k` items most similar to a query, or all of fewer; return their indices and cosines, best first.
+    """Find the items most similar to a query; return their indices and cosines, best first.
 
-    Every vector is compared. Of items with the same content, or the same cosine, the first in the list comes first.
+    The search is exact. Ties, such as items with the same content, keep the order of `contents`.
 
     Args:
         query: unit vector (d,).
-        vectors: unit vectors (d,) by content.
-        contents: the content of each item.
+        vectors: unit vectors (d,) by content key.
+        contents: content key of each item.
+        top_k: number of items; if there are fewer, all are returned.
     """
     from sentence_transformers.util import dot_score, semantic_search
 
@@ -155,7 +149,7 @@ def top_k_items(
 
 
 def thumbnail_data_url(image: Image.Image) -> str:
-    """Encode a small JPEG of an RGB image as a data URL."""
+    """Encode a thumbnail of an RGB image as a data URL, in JPEG."""
     small, buffer = image.copy(), io.BytesIO()
     small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     small.save(buffer, "JPEG", quality=85)
@@ -165,7 +159,7 @@ def thumbnail_data_url(image: Image.Image) -> str:
 def write_contact_sheet(
     query: str | Image.Image, hits: list[dict[str, Any]], run: str, num_searched: int, out: Path
 ) -> None:
-    """Write one self-contained HTML page: the query, then the hits, the most similar first."""
+    """Write one self-contained HTML page with the query and the hits, best first."""
     text, picture = (query, None) if isinstance(query, str) else (None, thumbnail_data_url(query))
     hits_with_pictures = [hit | {"picture": thumbnail_data_url(open_image(hit["file"]))} for hit in hits]
     page = render_template(
@@ -179,13 +173,15 @@ def write_contact_sheet(
 
 @dataclass
 class Index:
-    """Embeddings of images by content, computed by one export, whose key names the file's folder.
+    """Embeddings of images by content, all computed by one export.
+
+    Each export has its own folder, named after a hash of the export.
 
     Attributes:
-        path: the safetensors file: `vectors` (n, d) in float32, everything else in its metadata.
-        vectors: unit vectors by the SHA-256 of the image file.
-        file_stats: size, mtime in nanoseconds and SHA-256 of files by path; a file with the same size and mtime is not
-            read again.
+        path: the safetensors file, with `vectors` (n, d) in float32; its metadata stores everything else.
+        vectors: unit vectors (d,) by the SHA-256 of the image file.
+        file_stats: size, mtime in nanoseconds and SHA-256 of each image file, by path. A file whose size and mtime are
+            unchanged is not read again.
     """
 
     path: Path
@@ -194,39 +190,31 @@ class Index:
 
     @classmethod
     def read(cls, path: Path) -> "Index":
-        """Read the index of earlier searches; an empty one if there is none.
-
-        Raises:
-            SlqError: the file is damaged.
-        """
+        """Read the index of earlier searches; return an empty index if the file does not exist."""
         if not path.exists():
             return cls(path)
-        with wrap_safetensors_errors(path, "remove it, and search again"), safe_open(path, "numpy") as file:
+        with wrap_safetensors_errors(path, "remove it and search again"), safe_open(path, "numpy") as file:
             index_json = json.loads(file.metadata()["index"])
             vectors = dict(zip(index_json["contents"], file.get_tensor("vectors"), strict=True))
             file_stats = {name: (size, time, content) for name, (size, time, content) in index_json["files"].items()}
         return cls(path, vectors, file_stats)
 
     def write(self) -> None:
-        """Write the whole index, replacing the file.
-
-        Raises:
-            SlqError: it cannot be written.
-        """
+        """Write the whole index, replacing the file."""
         content = {"contents": list(self.vectors), "files": self.file_stats}
         write_bytes(self.path, save({"vectors": np.stack(list(self.vectors.values()))}, {"index": json.dumps(content)}))
 
 
 @dataclass
 class Gallery:
-    """The images of a folder in the order of their paths.
+    """Images of a folder, sorted by path.
 
     Attributes:
         paths: readable images.
-        content_hashes: SHA-256 of each image file.
-        num_embedded: how many images this search has embedded.
-        unreadable: a line for each image file, folder or link that cannot be read and is left out.
-        num_other_files: how many files are no images by their names.
+        content_hashes: SHA-256 of each image file, in the order of `paths`.
+        num_embedded: number of images that this search has embedded.
+        unreadable: a message for each image file, folder or link that is skipped because it cannot be read.
+        num_other_files: number of files without the suffix of an image format.
     """
 
     paths: list[Path] = field(default_factory=list)
@@ -237,10 +225,11 @@ class Gallery:
 
 
 def list_images(folder: Path, skipped: dict[Path, str]) -> tuple[list[Path], int]:
-    """List the files below a folder that are images by their names, in the order of their paths, and count the others.
+    """List the files below a folder that have an image suffix, sorted by path, and count all other files.
 
     Args:
-        skipped: receives what cannot be followed, as in `walk_files`.
+        folder: the folder.
+        skipped: receives the folders and links that cannot be followed, as in `walk_files`.
     """
     files = sorted(walk_files(folder, skipped))
     suffixes = Image.registered_extensions()
@@ -249,23 +238,24 @@ def list_images(folder: Path, skipped: dict[Path, str]) -> tuple[list[Path], int
 
 
 def embed_folder(folder: Path, index: Index, embed_images: EmbedImages, batch_size: int) -> Gallery:
-    """Embed those images of a folder that are not in the index yet; images with equal bytes are embedded once.
+    """Embed the images of a folder that are not in the index yet; images with equal bytes are embedded once.
 
-    At most one batch of images is in memory. After a kill, the same call continues from the last written index.
+    At most one batch of images is in memory. If the process is killed, the same call resumes from the last index that
+    was written.
 
     Args:
-        embed_images: computes unit vectors (n, d) of n RGB images.
-
-    Raises:
-        SlqError: there is no image that can be read.
+        folder: the images.
+        index: the index; new embeddings are added to it and to its file.
+        embed_images: function from n RGB images to unit vectors (n, d).
+        batch_size: images embedded at once.
     """
     if not folder.is_dir():
-        raise SlqError(f"{folder}: no folder of images")
+        raise SlqError(f"{folder}: not a folder; expected a folder of images")
     gallery, known_stats, num_written = Gallery(), dict(index.file_stats), len(index.vectors)
     pending: dict[str, Image.Image] = {}
 
     def embed_pending() -> None:
-        """Embed the pending images; write the index if enough of its vectors are new."""
+        """Embed the pending images, and write the index if enough vectors are new."""
         nonlocal num_written
         if pending:
             index.vectors |= zip(pending, embed_images(list(pending.values())), strict=True)
@@ -296,15 +286,15 @@ def embed_folder(folder: Path, index: Index, embed_images: EmbedImages, batch_si
         if index.vectors and (gallery.num_embedded or index.file_stats != known_stats):
             index.write()
     if not gallery.paths:
-        raise SlqError(f"{folder}: holds no readable image")
+        raise SlqError(f"{folder}: contains no readable image")
     return gallery
 
 
 def read_if_new(path: Path, index: Index) -> tuple[str, Image.Image | None]:
-    """Hash a file, unless its size and mtime are known.
+    """Hash an image file, unless the index knows its size and mtime, and decode it if its embedding is missing.
 
     Returns:
-        the SHA-256 of the file; its image in RGB, or None if the index already has its embedding.
+        The SHA-256 of the file, and its image in RGB or None if the index already has the embedding.
     """
     stat, name = path.stat(), str(path.resolve())
     size, time, content = index.file_stats.get(name, (0, 0, ""))

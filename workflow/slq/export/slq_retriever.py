@@ -1,8 +1,8 @@
-"""Retriever of an export as a module of sentence-transformers, which needs only the files of its folder.
+"""Exported retriever, as a module of sentence-transformers.
 
-These are the adapter of the backbone's family (slq_family, slq_adapter), the tokens of turns (slq_turn) and the
-conversion of images (slq_pictures).
-The package copies this file as text into exports and never imports it.
+It needs only the files in its folder: the adapter of the backbone's family (slq_family, slq_adapter), the tokenisation
+of a chat turn (slq_turn) and the conversion of images to RGB (slq_pictures). The slq package copies this file into
+exports and never imports it.
 """
 
 import hashlib
@@ -36,10 +36,11 @@ ADAPTER_FILE = "adapter_model.safetensors"
 
 
 class ExportedRetriever(InputModule):
-    """Encoder of texts and images as the mean of last hidden states of a multimodal language model, not normalised.
+    """Encoder of texts and images into embeddings that are not normalised.
 
-    Every input is a user turn in the backbone's chat template. In an export of SLQ the template ends with the N query
-    tokens, and the mean is over their states. Of other methods the embedding is the last token's state.
+    Every input is formatted as a user turn with the backbone's chat template. In an export of SLQ the template ends
+    with N query tokens, and the embedding is the mean of their last hidden states. With other methods the embedding is
+    the last hidden state of the last token.
     """
 
     def __init__(self, folder: Path, retriever_config: dict[str, Any], model: Any) -> None:
@@ -48,7 +49,7 @@ class ExportedRetriever(InputModule):
         Args:
             folder: the export.
             retriever_config: content of retriever.json.
-            model: the backbone without LM head, with the trained weights in place.
+            model: the backbone without LM head, with the trained weights loaded.
         """
         super().__init__()
         self.folder = folder
@@ -56,7 +57,8 @@ class ExportedRetriever(InputModule):
         self.model = model.eval()
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
         self.text_tokenizer = TextTokenizer(self.tokenizer)
-        # The PIL backend, as in training, whether torchvision is installed or not: their pixels differ by up to 0.03.
+        # Training used the PIL backend. The torchvision backend computes pixels that differ by up to 0.03, so PIL is
+        # used even if torchvision is installed.
         self.family = FamilyAdapter(model.config, AutoImageProcessor.from_pretrained(folder, backend="pil"))
 
     @classmethod
@@ -72,13 +74,20 @@ class ExportedRetriever(InputModule):
         model_kwargs: dict[str, Any] | None = None,
         **_: Any,
     ) -> "ExportedRetriever":
-        """Load an export, as SentenceTransformer calls it.
+        """Load an export; SentenceTransformer calls this method.
 
         Args:
-            model_kwargs: options of transformers; `{"base": FOLDER}` names a local copy of the base model.
+            model_name_or_path: folder of the export, or its name on the hub.
+            subfolder: subfolder of the export in that folder or repository.
+            token: access token for the hub.
+            cache_folder: folder in which the hub's files are cached.
+            revision: revision of the export on the hub.
+            local_files_only: whether to download nothing.
+            init_defaults: ignored.
+            model_kwargs: options for transformers; `{"base": FOLDER}` names a local copy of the base model.
 
         Raises:
-            ValueError: the base is not the one that the run was trained on, or the adapter does not fit it.
+            ValueError: the base model is not the one that the run was trained on, or the adapter does not fit it.
         """
         hub_options: dict[str, Any] = {
             "token": token,
@@ -87,7 +96,7 @@ class ExportedRetriever(InputModule):
         }
         export_path = load_dir_path(model_name_or_path, subfolder, revision=revision, **hub_options)
         if export_path is None:
-            raise ValueError(f"{model_name_or_path}: no folder here, and no model of the hub")
+            raise ValueError(f"{model_name_or_path}: neither a local folder nor a model on the hub")
         folder = Path(export_path)
         retriever_config = json.loads((folder / RETRIEVER_FILE).read_text(encoding="utf-8"))
         options = {"dtype": retriever_config["dtype"]} | (model_kwargs or {})
@@ -103,11 +112,11 @@ class ExportedRetriever(InputModule):
         return ["text", "image", ("image", "text"), "message"]
 
     def get_embedding_dimension(self) -> int:
-        """Return the width of an embedding."""
+        """Return the dimension of an embedding."""
         return self.retriever_config["dimension"]
 
     def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **_: Any) -> dict[str, Tensor]:
-        """Build left-padded inputs of texts, images and messages, in any mixture; `prompt` goes before texts."""
+        """Build a left-padded batch from texts, images and messages in any mixture; `prompt` is prepended to texts."""
         turns = [self._message_parts(item, prompt or "") for item in inputs]
         num_embeddings = self.model.get_input_embeddings().weight.shape[0]
         rows = [self.text_tokenizer.tokenize_turn(self.family, parts, num_embeddings) for parts in turns]
@@ -120,14 +129,14 @@ class ExportedRetriever(InputModule):
         return features | {name: torch.cat([image[name] for image in images]) for name in (images or [{}])[0]}
 
     def forward(self, features: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
-        """Add `sentence_embedding` (B, d), float32, not normalised, to the features.
+        """Add `sentence_embedding` (batch, d), float32, not normalised, to the features.
 
         Raises:
-            ValueError: an input is longer than the positions that the base has.
+            ValueError: an input needs more positions than the base model has.
         """
         dtype = self.model.dtype
         inputs = {name: value.to(dtype) if value.is_floating_point() else value for name, value in features.items()}
-        # Explicit, because models differ in the positions that they give a padded row by default.
+        # Passed explicitly, because models differ in the default positions of a padded row.
         inputs["position_ids"] = self.family.compute_position_ids(self.model, inputs)
         if overflow := self.family.describe_overflow(inputs, self.tokenizer):
             raise ValueError(overflow)
@@ -135,14 +144,15 @@ class ExportedRetriever(InputModule):
         return features | {"sentence_embedding": states[:, -self.retriever_config["read_out"] :].float().mean(1)}
 
     def save(self, output_path: str, *_: Any, **__: Any) -> None:
-        """Copy the export, which does not change in use."""
+        """Copy the export's folder; loading and using an export never changes it."""
         shutil.copytree(self.folder, output_path, dirs_exist_ok=True)
 
     def _message_parts(self, item: Any, prompt: str) -> list[Any]:
-        """Build the parts of one input: texts and processed images, then the instruction used in training.
+        """Build the parts of one input: its texts and processed images, then the instruction used in training.
 
         Args:
-            prompt: goes before each text.
+            item: a text, an image or a message.
+            prompt: prefix of each text.
         """
         modality_inputs = split_by_modality(item, self.modalities)
         parts = [self._process_image(one) if kind == "image" else prompt + one for kind, one in modality_inputs]
@@ -150,16 +160,17 @@ class ExportedRetriever(InputModule):
         return [*parts, Prompt(instruction)] if instruction else parts
 
     def _process_image(self, image: Any) -> Any:
-        """Open an image, if it is a path or an address, and process it."""
+        """Open an image, if it is given as a path or URL, and preprocess it."""
         opened = image if isinstance(image, Image.Image) else load_image(image)
         return self.family.process(as_rgb(opened))
 
 
 def split_by_modality(item: Any, modalities: list[Any]) -> list[tuple[Any, Any]]:
-    """Split an input into its contents, each with its modality.
+    """Split an input into pairs of modality and content.
 
     Args:
-        item: a text, an image (also by path or address), `{"image": …, "text": …}`, or one message of a user.
+        item: a text, an image (or its path or URL), `{"image": …, "text": …}`, or one message of a user.
+        modalities: the modalities that the retriever supports.
     """
     if isinstance(item, list):  # a conversation
         (item,) = item
@@ -178,10 +189,10 @@ def find_base(
     cache_folder: str | None,
     local_files_only: bool,
 ) -> str | Path:
-    """Find the base model: the one in the export, or the hub's at the commit that the run was trained on.
+    """Find the base model: in the export, or on the hub at the commit that the run was trained on.
 
     Raises:
-        ValueError: it is not on this machine, and the hub cannot be reached.
+        ValueError: the base model is not on this machine and cannot be downloaded.
     """
     if "folder" in base_config:
         return folder / base_config["folder"]
@@ -193,13 +204,14 @@ def find_base(
         )
     except LocalEntryNotFoundError as error:
         raise ValueError(
-            f"the base {base_config['model']} at revision {base_config['revision']} is not here, and the hub does not "
-            'answer: load once with the network, or name a copy: model_kwargs={"base": "FOLDER"}'
+            f"the base model {base_config['model']} at revision {base_config['revision']} is not on this machine, and "
+            "the hub cannot be reached: load the export once with network access, or name a local copy: "
+            'model_kwargs={"base": "FOLDER"}'
         ) from error
 
 
 def check_weights(folder: Path, base_config: dict[str, Any]) -> None:
-    """Check that a folder holds the weights that the run was trained on, byte for byte.
+    """Check by hash that a folder contains the weights that the run was trained on.
 
     Raises:
         ValueError: a file is missing or differs.
@@ -211,7 +223,7 @@ def check_weights(folder: Path, base_config: dict[str, Any]) -> None:
             with open(path, "rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != expected:
-            actual = f"sha256 {found[:12]}" if found else "not there"
+            actual = f"sha256 {found[:12]}" if found else "not found"
             required_base = (
                 f"{base_config['model']} at revision {base_config['revision']}"
                 if "model" in base_config
@@ -230,7 +242,7 @@ def load_backbone(folder: Path, base_folder: Path, base_config: dict[str, Any], 
         base_folder, local_files_only=True, use_safetensors=True, output_loading_info=True, **options
     )
     if misfits := [*info["missing_keys"], *info["mismatched_keys"]]:
-        raise ValueError(f"{base_folder}: weights that are missing or do not fit: {misfits[:3]}")
+        raise ValueError(f"{base_folder}: missing weights, or weights of another shape: {misfits[:3]}")
     if not (folder / ADAPTER_FILE).exists():
         return model
     if base_config["rows_needed"] > base_config["rows"]:  # the base has no spare rows for the queries
@@ -241,6 +253,6 @@ def load_backbone(folder: Path, base_folder: Path, base_config: dict[str, Any], 
             get_peft_model_state_dict(peft_model, save_embedding_layers=False)
         ):
             raise ValueError(f"{folder / ADAPTER_FILE}: missing or unexpected tensors {sorted(unexpected_tensors)[:3]}")
-    # Merged, queries are rows of the embedding matrix; unmerged, the whole matrix would be copied at every call.
+    # Merging makes the queries rows of the embedding matrix. Without it, PEFT copies the whole matrix at every call.
     merge = peft_model.peft_config["default"].peft_type == "TRAINABLE_TOKENS"
     return peft_model.merge_and_unload() if merge else peft_model.get_base_model()

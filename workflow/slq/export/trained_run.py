@@ -1,4 +1,4 @@
-"""A trained run for use: the paths of its adapter, backbone and results."""
+"""Trained run with the paths of its adapter, backbone and results."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +15,14 @@ from slq.results.record import SCHEMA as RUN_SCHEMA
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run whose adapter exists.
+    """Run whose adapter exists.
 
     Attributes:
         run_record: content of run.json.
         adapter_record: content of adapter.json.
-        results_folder: the folder of run.json.
-        adapter_folder: the folder of adapter.json.
-        snapshot: the folder of its backbone.
+        results_folder: folder of run.json.
+        adapter_folder: folder of adapter.json.
+        snapshot: folder of the backbone.
     """
 
     run_record: dict[str, Any]
@@ -33,17 +33,17 @@ class TrainedRun:
 
     @property
     def preset_folder(self) -> Path:
-        """The folder of its preset's results."""
+        """Folder with all results of the run's preset."""
         return self.results_folder.parents[2]
 
     @property
     def name(self) -> str:
-        """Its name, `<preset>/<backbone>/<method>/seed<k>`."""
+        """Name of the run, `<preset>/<backbone>/<method>/seed<k>`."""
         return "/".join(self.results_folder.parts[-4:])
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Its settings in training: family, dtype, prompt and the others."""
+        """Training settings, such as family, dtype and prompt."""
         settings: dict[str, Any] = self.run_record["settings"]
         return settings
 
@@ -52,16 +52,20 @@ def find_run(folder: Path, config: Config) -> TrainedRun:
     """Find the run of a results folder such as `results/mini/mini-internvl/slq/seed1`.
 
     Raises:
-        SlqError: the folder is no run's, its adapter or backbone does not exist, or the backbone is another one.
+        SlqError: the folder has no run.json, the run's adapter or backbone does not exist, or the backbone is not the
+            one that the run was trained on.
     """
     results_folder = folder.resolve()
     name, scratch = "/".join(results_folder.parts[-4:]), Path(config["scratch"])
     adapter_folder = scratch / "runs" / name
     if not (results_folder / "run.json").is_file():
-        raise SlqError(f"{folder}: no run: expected run.json in it, as in results/<preset>/<backbone>/<method>/seed<k>")
+        raise SlqError(
+            f"{folder}: not a run's folder: expected run.json in it, as in results/<preset>/<backbone>/<method>/seed<k>"
+        )
     if not (adapter_folder / "adapter.json").is_file():
         raise SlqError(
-            f"{adapter_folder}/adapter.json: not found: {name} has no adapter here; run it again, or copy it here"
+            f"{adapter_folder}/adapter.json: not found: the adapter of {name} is missing; run the job again, or copy "
+            "the adapter's folder there"
         )
     run_record, adapter_record = read_json(results_folder / "run.json"), read_json(adapter_folder / "adapter.json")
     require_schema(results_folder / "run.json", run_record, RUN_SCHEMA, "run it again")
@@ -74,5 +78,5 @@ def find_run(folder: Path, config: Config) -> TrainedRun:
         require_type(f"{adapter_folder}/adapter.json", adapter_record, key, type_)
     snapshot = scratch / "backbones" / run_record["backbone"]
     if snapshot_sha256(snapshot) != adapter_record["backbone_sha256"]:
-        raise SlqError(f"{snapshot}: not the backbone that {name} was trained on; fetch or make that one")
+        raise SlqError(f"{snapshot}: not the backbone that {name} was trained on; fetch or make that backbone")
     return TrainedRun(run_record, adapter_record, results_folder, adapter_folder, snapshot)
