@@ -83,5 +83,5 @@ def test_the_doctor_says_why_nothing_is_forecast(raw_config):
     del paper["datasets"]["coco"]["size"]
     found = check_gpu_hours(SimpleNamespace(submitted=[]), _forecast_cost(validate_config(paper), None), "any")
     assert found.message.startswith(
-        "no hours, and no disk of adapters and checkpoints (config: datasets.coco.size is missing"
+        "no estimate of GPU hours or of disk space for adapters and checkpoints (config: datasets.coco.size is missing"
     )

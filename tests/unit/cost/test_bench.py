@@ -117,7 +117,7 @@ def test_the_command_prints_rows_and_keeps_them(name, tmp_path, capsys):
 
 def test_a_backbone_that_is_not_there_is_named(capsys):
     assert main(["bench", "--backbone", "InternVL3-2B"]) == 1
-    assert "--backbone InternVL3-2B: not under `backbones`; there are mini-internvl" in capsys.readouterr().err
+    assert "--backbone InternVL3-2B: not under `backbones`; expected one of mini-internvl" in capsys.readouterr().err
 
 
 def test_a_backbone_without_sizes_is_named(raw_config):

@@ -290,7 +290,7 @@ def test_nor_where_one_failure_does_not_end_the_call(with_reference_encoder, che
     answer, done = calls(with_reference_encoder, "--cores", "4", "--keep-going", STAND_IN_FAILS=check)
     assert answer.returncode == 1
     assert not [call for call in done if call[1] == "train"]
-    message = f"slq: error: results/mini/{CHECKS[check]}.json: not there: this check has not passed"
+    message = f"slq: error: results/mini/{CHECKS[check]}.json: not found: this check has not passed"
     assert answer.stdout.count(message) == len(METHODS)
 
 
@@ -300,7 +300,7 @@ def test_a_job_that_requires_checks_begins_after_the_last_of_them(monkeypatch, t
     monkeypatch.setattr("slq.training.run_record.register_base", lambda settings: begun.append(settings))
     for checked in files:
         assert run_job("register_base", settings={"method": "base"}, required=files) == 1 and not begun
-        assert re.search(f"{checked.name}: not there: .*; run `snakemake {checked}`", capsys.readouterr().err)
+        assert re.search(f"{checked.name}: not found: .*; run `snakemake {checked}`", capsys.readouterr().err)
         checked.touch()
     assert run_job("register_base", settings={"method": "base"}, required=files) == 0 and len(begun) == 1
 

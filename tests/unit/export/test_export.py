@@ -148,7 +148,7 @@ def test_a_copy_of_the_base_is_taken_and_another_refused(hub_lab, elsewhere):
         r"model.safetensors: sha256 \w+, expected sha256 \w+: use lab/backbone at", errors["other revision"]
     )
     assert "expected sha256" in errors["other size"]
-    assert "the base lab/backbone at revision c0ffee" in errors["not fetched"]
+    assert "the base model lab/backbone at revision c0ffee" in errors["not fetched"]
     assert re.search(r"missing or unexpected tensors .*layers\.0\.", errors["odd tensors"])
 
 

@@ -130,7 +130,9 @@ def test_a_base_on_the_hub_is_taken_from_scratch(pictures, capsys, tmp_path):
     (export,) = (hub_lab.root / "scratch/exports").iterdir()
     assert main(["search", str(export), str(pictures), "--text", QUERY, *hub_lab.config]) == 1
     told = capsys.readouterr().err
-    assert f"{export}: cannot be loaded: the base lab/backbone at revision c0ffee" in told and told.count("\n") == 1
+    assert (
+        f"{export}: cannot be loaded: the base model lab/backbone at revision c0ffee" in told and told.count("\n") == 1
+    )
 
 
 def test_unreadable_images_are_named_and_left_out(lab, pictures, capsys):

@@ -116,29 +116,29 @@ def test_what_snakemake_cannot_plan_is_its_own_message(pristine):
 def test_a_good_cluster_is_well_in_every_line(found_on, plan):
     found = found_on(plan, 71.6)
     assert {mark for mark, _ in found.values()} == {"ok"}
-    assert "gpu, the default of the site" in found["partition"][1]
-    assert "32 x h100; jobs ask for up to 4 in a node, and fill up to 72 GB of each" in found["GPUs"][1]
-    assert "at most 48.0 h; jobs ask for up to 24.0 h" in found["time"][1]
+    assert "gpu, the default partition" in found["partition"][1]
+    assert "32 x h100; jobs request up to 4 in a node, and use up to 72 GB of each" in found["GPUs"][1]
+    assert "at most 48.0 h; jobs request up to 24.0 h" in found["time"][1]
 
 
 def test_a_partition_with_too_short_a_limit(found_on, plan):
     found = found_on(plan, sinfo=GOOD["sinfo"].replace("2-00:00:00", "12:00:00"))
     assert found["time"][0] == "!!"
-    assert "at most 12.0 h; jobs ask for up to 24.0 h" in found["time"][1] and "`hours: 12`" in found["time"][1]
+    assert "at most 12.0 h; jobs request up to 24.0 h" in found["time"][1] and "`hours: 12`" in found["time"][1]
 
 
 def test_a_limit_that_holds_the_first_attempt_and_not_the_second(found_on, plan):
     """Slurm refuses the second, or lets it wait for ever."""
     mark, text = found_on(plan, sinfo=GOOD["sinfo"].replace("2-00:00:00", "1-00:00:00"))["time"]
-    assert mark == "--" and "a second attempt asks for 48.0 h" in text and "--retries 0" in text
+    assert mark == "--" and "a second attempt requests 48.0 h" in text and "--retries 0" in text
 
 
 @pytest.mark.parametrize(
     "partition, model, said",
     [
-        ("small", "", "6 x a100; 1 of 68 jobs find no node: train InternVL3-8B full_ft asks for 4 in one"),
-        ("cpu", "", "none; 68 of 68 jobs find no node"),
-        ("gpu", "a100", "32 x h100; 68 of 68 jobs find no node"),
+        ("small", "", "6 x a100; 1 of 68 jobs fit no node: train InternVL3-8B full_ft requests 4 in one"),
+        ("cpu", "", "none; 68 of 68 jobs fit no node"),
+        ("gpu", "a100", "32 x h100; 68 of 68 jobs fit no node"),
     ],
 )
 def test_too_few_gpus_or_of_another_type(found_on, plan, partition, model, said):
@@ -156,9 +156,9 @@ def test_two_types_of_gpu_are_pointed_out_until_one_is_chosen(found_on, plan):
 
 def test_a_partition_that_is_not_there_closed_or_not_chosen(found_on, plan):
     for sinfo, partition, said in (
-        (GOOD["sinfo"], "gpus", "gpus: no such partition; there are gpu, cpu"),
-        (GOOD["sinfo"].replace("gpu*|up", "gpu*|down"), "", "gpu: takes no jobs now"),
-        (GOOD["sinfo"].replace("*", ""), "", "none given, and no default among gpu, cpu"),
+        (GOOD["sinfo"], "gpus", "gpus: no such partition; available: gpu, cpu"),
+        (GOOD["sinfo"].replace("gpu*|up", "gpu*|down"), "", "gpu: accepts no jobs now"),
+        (GOOD["sinfo"].replace("*", ""), "", "none given, and none of gpu, cpu is default"),
     ):
         mark, text = found_on(on_partition(plan, partition), sinfo=sinfo)["partition"]
         assert mark == "!!" and said in text
@@ -167,7 +167,7 @@ def test_a_partition_that_is_not_there_closed_or_not_chosen(found_on, plan):
 def test_a_controller_that_does_not_answer_is_one_line(cluster, tmp_path):
     cluster()
     (tmp_path / "sinfo").unlink()
-    with pytest.raises(SlqError, match=r"does not answer: .*No such file"):
+    with pytest.raises(SlqError, match=r"sinfo failed: .*No such file"):
         read_cluster()
 
 
@@ -253,7 +253,7 @@ def test_what_is_fetched_and_what_a_person_brings(raw_config, tmp_path, monkeypa
         found["data"][0] == "!!" and "data/flickr30k: no such folder ask for the Flickr30K images" in found["data"][1]
     )
     assert found["sources"][0] == "--" and "--cores all fetch --config preset=paper" in found["sources"][1]
-    assert f"to come, {space}: InternVL3-1B, " in found["sources"][1]
+    assert f"missing, {space}: InternVL3-1B, " in found["sources"][1]
     assert told("paper", offline=True)["sources"][0] == "!!"
     copies.place(
         tmp_path, *(f"scratch/{place}/manifest.json" for place, _ in list_fetched_sources(raw_config, "paper"))
@@ -273,7 +273,7 @@ def test_the_page_of_the_paper_preset(cluster, plan, pristine, monkeypatch, caps
     assert max(map(len, said.out.splitlines())) <= 100
     assert "[!!] data" in said.out and "the lines marked [!!]" in said.err
     page = " ".join(said.out.split())
-    assert "GPU hours of NVIDIA H100 80GB HBM3: " in page and "19 jobs of baselines are not in them" in page
+    assert "GPU hours of NVIDIA H100 80GB HBM3: " in page and "the forecast omits 19 jobs of baselines" in page
     assert said.out.splitlines()[-1] == "snakemake --cores all --profile slurm --config preset=paper"
 
 
@@ -292,7 +292,7 @@ def test_on_a_cluster_without_gpus_a_preset_that_asks_for_none_can_start(cluster
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "[ok] partition   batch" in answer.stdout and "] GPUs" not in answer.stdout
-    assert "no GPU hours; the jobs reserve 53 core hours" in answer.stdout
+    assert "no GPU hours; first attempts reserve 53 core hours" in answer.stdout
     typed = answer.stdout.splitlines()[-1]
     assert typed == "snakemake --cores all --profile slurm --config preset=mini --configfile config.yaml cpu.yaml"
 

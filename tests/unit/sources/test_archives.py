@@ -115,7 +115,7 @@ def test_a_transfer_that_is_cut_goes_on_in_the_same_call(server, bring, tmp_path
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
 def test_what_a_call_that_gave_up_has_left_is_continued(server, bring, tmp_path, share):
     server.cuts = [share, *[0.0] * 6]
-    refused(bring(), f"{URL}: not fetched: the connection ended after", "it goes on behind the")
+    refused(bring(), f"{URL}: not fetched: the connection ended after", "the download resumes after the")
     check_absent(tmp_path)
     assert files(tmp_path) == {}
     server.log.clear()
@@ -143,7 +143,7 @@ def test_an_archive_that_changes_while_it_is_fetched_is_not_stitched_together(se
 
 def test_a_flipped_byte_is_found_by_the_hash(server, bring, tmp_path):
     server.damage = True
-    refused(bring(), f"{URL}: its md5 is", f"expected {HASH[4:]}; it was removed, fetch again")
+    refused(bring(), f"{URL}: its md5 is", f"expected {HASH[4:]}; it was removed; fetch it again")
     check_absent(tmp_path)
     assert files(tmp_path) == {} and not (tmp_path / "sources.lock").exists()
     server.damage = False
@@ -154,7 +154,7 @@ def test_a_flipped_byte_is_found_by_the_hash(server, bring, tmp_path):
 def test_a_flipped_byte_in_a_file_is_found_without_a_hash(server, bring, tmp_path):
     place = ARCHIVE.index(b"train/030.jpg") + 2000
     server.files["/zips/train.zip"] = ARCHIVE[:place] + bytes([ARCHIVE[place] ^ 1]) + ARCHIVE[place + 1 :]
-    refused(bring(UNKNOWN), f"{URL}: not a sound zip archive", "train/030.jpg")
+    refused(bring(UNKNOWN), f"{URL}: not a valid zip archive", "train/030.jpg")
     check_absent(tmp_path)
     assert "train/030.jpg" not in files(tmp_path) and not (tmp_path / "sources.lock").exists()
 
@@ -169,13 +169,17 @@ def test_an_archive_that_is_not_the_locked_one_stops(server, bring, tmp_path):
 
 
 BAD = {
-    "a member that leaves the folder": ({"train/../../evil.jpg": b"x"}, "", "leaves the folder by '..'"),
+    "a member that leaves the folder": (
+        {"train/../../evil.jpg": b"x"},
+        "",
+        "has a path with '..', which leaves the folder",
+    ),
     "a member with an absolute path": ({"/tmp/evil.jpg": b"x"}, "", "has an absolute path"),
     "a member of a drive": ({"C:/evil.jpg": b"x"}, "", "has an absolute path"),
     "a link": ({"train/050.jpg": b"/etc/passwd"}, "train/050.jpg", "is a link or a device"),
-    "a bomb": ({"train/049.jpg": bytes(100_000_000)}, "", "times as many is a bomb"),
+    "possible zip bomb": ({"train/049.jpg": bytes(100_000_000)}, "", "times as many; refused as a possible zip bomb"),
     "a member less": ({"train/049.jpg": None}, "", "holds 49 files train/*.jpg; expected 50"),
-    "no member": (dict.fromkeys(PICTURES), "", "holds no file train/*.jpg"),
+    "no member": (dict.fromkeys(PICTURES), "", "found no file train/*.jpg"),
 }
 
 
@@ -192,7 +196,7 @@ def test_a_bad_archive_leaves_nothing(server, bring, tmp_path, fault):
 def test_a_bomb_that_understates_its_size_writes_no_byte_more(server, bring, tmp_path):
     bomb = zipped(PICTURES | {"train/049.jpg": bytes(100_000_000)})
     server.files["/zips/train.zip"] = bomb.replace(struct.pack("<I", 100_000_000), struct.pack("<I", 4000))
-    refused(bring(UNKNOWN), f"{URL}: not a sound zip archive", "train/049.jpg")
+    refused(bring(UNKNOWN), f"{URL}: not a valid zip archive", "train/049.jpg")
     assert files(tmp_path).keys() == PICTURES.keys() - {"train/049.jpg"}
 
 
@@ -200,7 +204,7 @@ def test_a_web_page_is_no_archive(server, bring, tmp_path):
     server.refusals = [Answer(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>Please sign in</html>")]
     refused(bring(), f"{URL}: is a web page, expected a file")
     server.files["/zips/train.zip"] = b"<html>Please sign in</html>"  # and without saying so
-    refused(bring(UNKNOWN), f"{URL}: not a sound zip archive")
+    refused(bring(UNKNOWN), f"{URL}: not a valid zip archive")
     refused(bring(), f"{URL}: has 27 bytes, expected")
     assert files(tmp_path) == {}
 
@@ -284,7 +288,7 @@ def test_a_full_disk_keeps_what_has_come(server, bring, tmp_path, limit):
 
 
 def test_too_little_room_is_said_before_anything_is_fetched(server, bring, tmp_path):
-    refused(bring(PART | {"bytes": 10**18}), f"for {URL} needs 1000000000.0 GB", "make room")
+    refused(bring(PART | {"bytes": 10**18}), f"for {URL} needs 1000000000.0 GB", "free disk space")
     assert server.log == [] and files(tmp_path) == {}
 
 
@@ -312,7 +316,10 @@ def test_two_processes_do_not_fetch_the_same_source(server, tmp_path):
     )
     while not server.log:
         time.sleep(0.01)
-    refused(fetch(tmp_path, [PART], **mirror(server)), "out: another process is fetching it; wait for it, or stop it")
+    refused(
+        fetch(tmp_path, [PART], **mirror(server)),
+        "out: another process is fetching this source; wait for it, or stop it",
+    )
     assert first.wait(60) == 0
     first.stderr.close()
     check_whole(tmp_path, PICTURES)

@@ -269,5 +269,5 @@ def test_a_link_to_nothing_among_what_is_copied_is_named(tmp_path, lost):
 
 def test_a_name_in_another_encoding_is_said_before_anything_is_copied(tmp_path):
     part = flickr(tmp_path, "1.jpg", "caf\udce9.jpg")
-    refused(fetch(tmp_path, [part]), "flickr30k-images/caf\\xe9.jpg: its name is not UTF-8; rename it")
+    refused(fetch(tmp_path, [part]), "flickr30k-images/caf\\xe9.jpg: the file name is not UTF-8; rename the file")
     assert not (tmp_path / "out/flickr30k-images").exists()

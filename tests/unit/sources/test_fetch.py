@@ -68,7 +68,7 @@ def test_what_is_there_is_not_fetched_again_and_needs_no_network(hub, bring, tmp
 
 
 def test_offline_what_is_missing_is_an_error(hub, bring, tmp_path):
-    refused(bring(HF_HUB_OFFLINE="1"), "org/name@main: not fetched yet", "this call is offline")
+    refused(bring(HF_HUB_OFFLINE="1"), "org/name@main: not fetched yet", "this command is offline")
     assert bring().returncode == 0
     (tmp_path / "out/model.safetensors").write_bytes(b"cut")
     hub.log.clear()
@@ -127,9 +127,9 @@ def test_a_repository_that_is_not_what_was_locked_stops(hub, bring, tmp_path):
     [
         ({**PART, "revision": "f" * 40}, ("org/name@ffffffff", "has no such revision")),
         ({**PART, "revision": "v2"}, ("org/name@v2", "has no such revision")),
-        ({**PART, "model": "org/other"}, ("org/other@main", "there is no", "or it is private")),
+        ({**PART, "model": "org/other"}, ("org/other@main", "does not exist", "or is private")),
         ({**SET, "count": 3}, ("holds 2 files */validation-*.parquet; expected 3",)),
-        ({**SET, "files": ["*.csv"]}, ("holds no file *.csv",)),
+        ({**SET, "files": ["*.csv"]}, ("found no file *.csv",)),
     ],
     ids=["a commit", "a tag", "a repository", "a number of files", "a name of files"],
 )

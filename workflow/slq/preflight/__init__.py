@@ -1,1 +1,1 @@
-"""Preflight checks of a cluster run: whether it can start, and which jobs it would submit."""
+"""Preflight checks: whether a cluster run can start, and which jobs it would submit."""

@@ -1,4 +1,4 @@
-"""The checks before a run: cluster, missing sources and local data, disk space, write access."""
+"""Checks before a run: cluster, missing sources and local data, disk space, write access."""
 
 import math
 import os
@@ -16,25 +16,25 @@ from slq.config.values import describe_unquotable_python
 from slq.preflight.planned_jobs import PlannedJob, WorkflowPlan
 from slq.sources.listing import DiskSpace, list_fetched_sources, sources_disk_space
 
-OK, NOTE, ERROR = "ok", "--", "!!"  # no problem; worth knowing; must be fixed before a run
+OK, NOTE, ERROR = "ok", "--", "!!"  # no problem; a note; must be fixed before a run
 PARTITION_ADVICE = "--default-resources slurm_partition=NAME, or a second --profile (docs/cluster.md)"
 GPU_ADVICE = "another partition (slurm_partition), or less under presets.<preset>.resources"
 SLURM_COMMANDS = ("sbatch", "squeue", "sinfo", "scontrol")
-COMMAND_TIMEOUT_SECONDS = 60  # time limit of a command: a busy controller answers late
+COMMAND_TIMEOUT_SECONDS = 60  # long enough for a busy Slurm controller
 UNLIMITED = float("inf")
 SINFO_COMMAND = ("sinfo", "-h", "-o", "%P|%a|%l|%D|%G")
-QUERIES_ADVICE = "write the queries, one a line (docs/own-data.md), or name another file"
+QUERIES_ADVICE = "write the queries, one per line (docs/data.md), or name another file"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of a check.
+    """Result of a check.
 
     Attributes:
-        severity: OK, NOTE, or ERROR if the run cannot start as it is.
-        subject: what was checked.
+        severity: OK, NOTE, or ERROR if the run cannot start.
+        subject: subject of the check.
         message: what was found.
-        advice: what to do about it; empty if nothing.
+        advice: what the user should do; empty if there is nothing to do.
     """
 
     severity: str
@@ -49,11 +49,11 @@ class NodeGroup:
 
     Attributes:
         partition: the name of the partition.
-        is_default: whether jobs that name no partition go there.
+        is_default: whether this is the default partition, which gets all jobs that name no partition.
         is_up: whether the partition accepts jobs.
-        time_limit_minutes: the longest run time of a job there.
+        time_limit_minutes: time limit of a job in the partition.
         num_nodes: number of nodes of this kind.
-        gpus_by_model: number of GPUs in each node by type; the type is '' where Slurm names none.
+        gpus_by_model: number of GPUs in each node by type; the type is '' if Slurm does not name it.
     """
 
     partition: str
@@ -68,7 +68,7 @@ class NodeGroup:
 
 
 def check_slurm(plan: WorkflowPlan | None, memory_gb: float) -> Iterator[Finding]:
-    """Check that the cluster offers what the planned jobs request; without a plan, only that Slurm answers.
+    """Check that the cluster has the resources that the planned jobs request; without a plan, only that Slurm answers.
 
     Args:
         plan: the planned jobs, or None if Snakemake cannot plan.
@@ -79,11 +79,12 @@ def check_slurm(plan: WorkflowPlan | None, memory_gb: float) -> Iterator[Finding
     try:
         cluster = read_cluster()
     except SlqError as error:
-        yield Finding(ERROR, "Slurm", str(error), "ask those who run the cluster")
+        yield Finding(ERROR, "Slurm", str(error), "ask the administrators of the cluster")
         return
     if cluster is None:
-        text = "none of its commands is on PATH, so --profile slurm cannot submit from this machine"
-        yield Finding(ERROR, "Slurm", text, "call where sbatch is; or compute here: snakemake --cores all, no profile")
+        text = "no Slurm command is on PATH, so --profile slurm cannot submit from this machine"
+        advice = "run this where sbatch is available; or compute on this machine: snakemake --cores all, no profile"
+        yield Finding(ERROR, "Slurm", text, advice)
         return
     yield Finding(OK, "Slurm", f"answers; partitions: {_join_partition_names(cluster)}")
     jobs_by_partition: dict[str, list[PlannedJob]] = {}
@@ -96,9 +97,9 @@ def check_slurm(plan: WorkflowPlan | None, memory_gb: float) -> Iterator[Finding
 def _check_partition(
     cluster: Sequence[NodeGroup], partition_names: str, jobs: Sequence[PlannedJob], memory_gb: float
 ) -> Iterator[Finding]:
-    """Check the jobs of one partition, or of several separated by commas, of which the best counts.
+    """Check the jobs of one partition, or of a comma-separated list of partitions.
 
-    An empty name is the site's default partition.
+    A check of a list passes if one partition of the list passes. An empty name stands for the default partition.
     """
     wanted = (
         set(partition_names.split(",")) if partition_names else {kind.partition for kind in cluster if kind.is_default}
@@ -106,18 +107,18 @@ def _check_partition(
     nodes = [kind for kind in cluster if kind.partition in wanted]
     if not wanted:
         yield Finding(
-            ERROR, "partition", f"none given, and no default among {_join_partition_names(cluster)}", PARTITION_ADVICE
+            ERROR, "partition", f"none given, and none of {_join_partition_names(cluster)} is default", PARTITION_ADVICE
         )
     elif unknown := wanted - {kind.partition for kind in nodes}:
-        text = f"{', '.join(sorted(unknown))}: no such partition; there are {_join_partition_names(cluster)}"
+        text = f"{', '.join(sorted(unknown))}: no such partition; available: {_join_partition_names(cluster)}"
         yield Finding(ERROR, "partition", text, PARTITION_ADVICE)
     elif not any(kind.is_up for kind in nodes):
-        yield Finding(ERROR, "partition", f"{_join_partition_names(nodes)}: takes no jobs now", PARTITION_ADVICE)
+        yield Finding(ERROR, "partition", f"{_join_partition_names(nodes)}: accepts no jobs now", PARTITION_ADVICE)
     else:
         yield Finding(
             OK,
             "partition",
-            f"{_join_partition_names(nodes)}, {'as given' if partition_names else 'the default of the site'}",
+            f"{_join_partition_names(nodes)}, {'as given' if partition_names else 'the default partition'}",
         )
         if gpu_jobs := [job for job in jobs if job.gpus]:
             yield _check_gpus(nodes, gpu_jobs, memory_gb)
@@ -125,12 +126,12 @@ def _check_partition(
 
 
 def _join_partition_names(nodes: Sequence[NodeGroup]) -> str:
-    """Join the names of the nodes' partitions with commas, each once."""
+    """Join the distinct names of the nodes' partitions with commas."""
     return ", ".join(dict.fromkeys(kind.partition for kind in nodes))
 
 
 def _check_gpus(nodes: Sequence[NodeGroup], jobs: Sequence[PlannedJob], memory_gb: float) -> Finding:
-    """Check that for each job some node has all of its GPUs, of the requested type."""
+    """Check that each job fits on one node: enough GPUs, of the requested type."""
     offered: Counter[str] = Counter()
     for kind in nodes:
         offered.update({model: kind.num_nodes * count for model, count in kind.gpus_by_model.items()})
@@ -139,31 +140,32 @@ def _check_gpus(nodes: Sequence[NodeGroup], jobs: Sequence[PlannedJob], memory_g
     largest = max(misfits or jobs, key=lambda job: job.gpus)
     if misfits:
         requested = f"{largest.gpus}{f' x {largest.gpu_model}' if largest.gpu_model else ''}"
-        text = f"{available}; {len(misfits)} of {len(jobs)} jobs find no node: {largest} asks for {requested} in one"
+        text = f"{available}; {len(misfits)} of {len(jobs)} jobs fit no node: {largest} requests {requested} in one"
         return Finding(ERROR, "GPUs", text, GPU_ADVICE)
-    text = f"{available}; jobs ask for up to {largest.gpus} in a node, and fill up to {math.ceil(memory_gb)} GB of each"
+    text = f"{available}; jobs request up to {largest.gpus} in a node, and use up to {math.ceil(memory_gb)} GB of each"
     if len(offered) > 1 and not all(job.gpu_model for job in jobs):
-        return Finding(NOTE, "GPUs", text, "hours mean most where all are of one type: gpu_model, docs/cluster.md")
+        advice = "GPU hours are comparable only between GPUs of one type; request one: gpu_model, docs/cluster.md"
+        return Finding(NOTE, "GPUs", text, advice)
     return Finding(OK, "GPUs", text)
 
 
 def _check_time_limit(limit_minutes: float, jobs: Sequence[PlannedJob]) -> Finding:
-    """Check that no job requests more minutes than the limit, neither in its first nor in its last attempt."""
+    """Check that no job requests more minutes than the limit, in its first or its last attempt."""
     longest_job, retry_minutes = max(jobs, key=lambda job: job.minutes), max(job.minutes_again for job in jobs)
     limit = "no limit" if limit_minutes == UNLIMITED else f"at most {limit_minutes / 60:,.1f} h"
-    text = f"{limit}; jobs ask for up to {longest_job.minutes / 60:,.1f} h ({longest_job})"
+    text = f"{limit}; jobs request up to {longest_job.minutes / 60:,.1f} h ({longest_job})"
     if limit_minutes < longest_job.minutes:
         hours = f"{limit_minutes / 60:.3g}"
-        advice = f"another partition, or `hours: {hours}` in a file of yours (docs/cluster.md, Time limits)"
+        advice = f"another partition, or `hours: {hours}` in your configuration file (docs/cluster.md, Short limits)"
         return Finding(ERROR, "time", text, advice)
     if limit_minutes < retry_minutes:
-        text += f"; a second attempt asks for {retry_minutes / 60:,.1f} h, and is refused or waits for ever"
-        return Finding(NOTE, "time", text, "--retries 0, and the same command again after a failure")
+        text += f"; a second attempt requests {retry_minutes / 60:,.1f} h, and is refused or stays in the queue forever"
+        return Finding(NOTE, "time", text, "use --retries 0, and run the same command again after a failure")
     return Finding(OK, "time", text)
 
 
 def _has_gpus(nodes: NodeGroup, job: PlannedJob) -> bool:
-    """Return whether each of these nodes has enough GPUs for a job, of its type if it requests one."""
+    """Return whether each node of this kind has enough GPUs for a job, of the type that the job requests, if any."""
     counts = nodes.gpus_by_model
     return (counts.get(job.gpu_model, 0) if job.gpu_model else sum(counts.values())) >= job.gpus
 
@@ -182,13 +184,13 @@ def missing_sources(config: Config, preset: str) -> list[str]:
 
 
 def check_local_data(config: Config, preset: str, missing: Sequence[str]) -> Iterator[Finding]:
-    """Check that local folders and query files exist; report each missing one with what to do about it."""
+    """Check that local folders and query files exist; report each missing path with advice."""
     settings = config["presets"][preset]
     datasets = [config["datasets"][name] for name in (settings["train_dataset"], *evaluation_datasets(settings))]
     models = [config["backbones"][name] for name in settings["backbones"]]
     models += [config["encoders"][name] for name in settings["reference_encoders"]]
     local_folders = [*(entry.get("local_dir") for entry in datasets), *(entry.get("local_dir") for entry in models)]
-    folders = dict.fromkeys(filter(None, local_folders), "fill it, or name another")
+    folders = dict.fromkeys(filter(None, local_folders), "create and fill it, or name another folder")
     parts = [part for name in missing for part in config["sources"][name]["parts"]]
     folders |= {part["local_dir"]: part["instructions"] for part in parts if "local_dir" in part}
     missing_paths = {f"{folder}: no such folder": how for folder, how in folders.items() if not Path(folder).is_dir()}
@@ -200,16 +202,16 @@ def check_local_data(config: Config, preset: str, missing: Sequence[str]) -> Ite
 def check_sources(config: Config, preset: str, missing: Sequence[str], offline: bool) -> Finding:
     """Report which sources have to be fetched, and on which host."""
     num_sources = len(list_fetched_sources(config, preset))
-    progress = f"{num_sources - len(missing)} of {num_sources} here"
+    progress = f"{num_sources - len(missing)} of {num_sources} fetched"
     if not missing:
-        text = f"{progress}, each whole: offline from now on" if num_sources else "nothing is fetched for this preset"
+        text = f"{progress} completely: the run needs no network" if num_sources else "this preset fetches no source"
         return Finding(OK, "sources", text)
-    text = f"{progress}; to come, {sources_disk_space(config, missing)}: {', '.join(missing)}"
+    text = f"{progress}; missing, {sources_disk_space(config, missing)}: {', '.join(missing)}"
     command = f"snakemake --cores all fetch --config preset={preset}"
     if offline:
-        advice = f"HF_HUB_OFFLINE says that this host is offline: {command}, on one with internet that sees this folder"
+        advice = f"HF_HUB_OFFLINE is set on this host; on a host with internet access to this folder, run {command}"
         return Finding(ERROR, "sources", text, advice)
-    advice = f"the run fetches them on this host, which needs internet; else, on one that has it: {command}"
+    advice = f"the run fetches them on this host, which needs internet; or run on a host with internet: {command}"
     return Finding(NOTE, "sources", text, f"{advice}. Terms to accept: slq sources --preset {preset}")
 
 
@@ -217,8 +219,8 @@ def check_disk(scratch: Path, sources: DiskSpace, largest_training_gb: float, al
     """Check that scratch has space for sources, checkpoints and adapters.
 
     Args:
-        scratch: the folder of large files.
-        sources: what the sources need that have to be fetched.
+        scratch: folder of large files.
+        sources: disk space of the sources that have to be fetched.
         largest_training_gb: size of the largest planned training with its checkpoints, in GB.
         all_trainings_gb: size of all planned trainings, as if they ran at once, in GB.
     """
@@ -227,26 +229,26 @@ def check_disk(scratch: Path, sources: DiskSpace, largest_training_gb: float, al
     sources_gb = sources.files + sources.unpacking
     parts = f"sources {sources.files:.1f} + {sources.unpacking:.1f} GB"
     text = f"{where}; {parts}, trainings {all_trainings_gb:,.0f} GB if all run at once"
-    advice = "make room, or name another folder that all nodes see as `scratch` in a file of yours (--configfile)"
+    advice = "free disk space, or set `scratch` to another shared folder in your configuration file (--configfile)"
     if free < sources_gb + largest_training_gb:
         needed = f"{parts} and the largest training {largest_training_gb:,.0f} GB"
         return Finding(ERROR, "disk", f"{where}, too little for {needed}", advice)
     if free < sources_gb + all_trainings_gb:
-        return Finding(NOTE, "disk", text, f"{advice}; or fewer at once: --jobs")
+        return Finding(NOTE, "disk", text, f"{advice}; or run fewer jobs at once: --jobs")
     return Finding(OK, "disk", text)
 
 
 def check_writable(folders: Sequence[Path]) -> Finding:
-    """Check that the folders of results, outputs and scratch can be written."""
+    """Check that the folders of results, outputs and scratch are writable."""
     unwritable = [str(there) for folder in folders if not os.access(there := _existing_parent(folder), os.W_OK)]
     if unwritable:
-        text, advice = f"{', '.join(unwritable)}: cannot be written", "change who may, or clone to a folder of your own"
+        text, advice = f"{', '.join(unwritable)}: cannot be written", "change the permissions, or clone to your folder"
         return Finding(ERROR, "results", text, advice)
     return Finding(OK, "results", f"{', '.join(map(str, folders))} can be written")
 
 
 def _existing_parent(folder: Path) -> Path:
-    """Return a folder, or its nearest parent that exists."""
+    """Return a folder, or its nearest existing parent."""
     resolved = folder.resolve()
     return next(parent for parent in (resolved, *resolved.parents) if parent.exists())
 
@@ -255,35 +257,35 @@ def _existing_parent(folder: Path) -> Path:
 
 
 def read_cluster() -> list[NodeGroup] | None:
-    """Read the kinds of nodes of each partition from sinfo; None on a machine without Slurm's commands.
+    """Read the kinds of nodes of each partition from sinfo; return None on a machine without Slurm commands.
 
     Raises:
-        SlqError: some but not all of Slurm's commands are missing, or sinfo fails or does not answer in time.
+        SlqError: some but not all Slurm commands are missing, or sinfo fails or does not answer in time.
     """
     missing = [command for command in SLURM_COMMANDS if shutil.which(command) is None]
     if len(missing) == len(SLURM_COMMANDS):
         return None
     if missing:
-        raise SlqError(f"{', '.join(missing)}: not on PATH, where another command of Slurm's is")
+        raise SlqError(f"{', '.join(missing)}: not on PATH, although other Slurm commands are")
     try:
         answer = subprocess.run(SINFO_COMMAND, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise SlqError(f"{SINFO_COMMAND[0]} has not answered in {COMMAND_TIMEOUT_SECONDS} seconds") from error
     if answer.returncode:
-        stderr_lines = answer.stderr.strip().splitlines() or [f"ended with {answer.returncode}"]
-        raise SlqError(f"does not answer: {stderr_lines[-1]}")
+        stderr_lines = answer.stderr.strip().splitlines() or [f"exit status {answer.returncode}"]
+        raise SlqError(f"{SINFO_COMMAND[0]} failed: {stderr_lines[-1]}")
     return [parse_sinfo_line(line) for line in answer.stdout.splitlines()]
 
 
 def parse_sinfo_line(line: str) -> NodeGroup:
-    """Parse a line of sinfo: partition, state, time limit, number of nodes and GPUs."""
+    """Parse a line of sinfo's output: partition, state, time limit, number of nodes, GPUs."""
     name, state, limit, count, gres = line.split("|")
     key = name.removesuffix("*")
     return NodeGroup(key, name != key, state == "up", parse_minutes(limit), int(count), parse_gpus(gres))
 
 
 def parse_gpus(gres: str) -> dict[str, int]:
-    """Parse GPUs as sinfo prints them: `gpu:h100:4(S:0-1),gpu:2` is {'h100': 4, '': 2}."""
+    """Parse sinfo's list of GPUs: `gpu:h100:4(S:0-1),gpu:2` becomes {'h100': 4, '': 2}."""
     gpus_by_model: dict[str, int] = {}
     for model, count in re.findall(r"(?:^|,)gpu:(?:([^:,()]+):)?(\d+)", gres):
         gpus_by_model[model] = gpus_by_model.get(model, 0) + int(count)
@@ -291,7 +293,7 @@ def parse_gpus(gres: str) -> dict[str, int]:
 
 
 def parse_minutes(limit: str) -> float:
-    """Parse a time limit such as `1-12:00:00`, `2:00:00` or `30:00` into minutes; infinity for other text."""
+    """Parse a time limit such as `1-12:00:00`, `2:00:00` or `30:00` into minutes; return infinity for other text."""
     time = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)", limit)
     if not time:
         return UNLIMITED

@@ -1,7 +1,7 @@
-"""The jobs that a call of Snakemake would submit, as Snakemake itself plans them, with their cluster resources.
+"""Jobs that a Snakemake command would submit, planned by Snakemake itself, with their cluster resources.
 
-`python -m slq.preflight.planned_jobs`, with the options of that call, prints them as JSON. It is a separate process, as
-reading a Snakefile changes the environment and import path of the process that does it.
+`python -m slq.preflight.planned_jobs`, with the options of the Snakemake command, prints the jobs as JSON. This is a
+separate process, because reading a Snakefile changes the process's environment and import path.
 """
 
 import contextlib
@@ -18,21 +18,21 @@ from slq.config.loading import Config
 
 @dataclass(frozen=True)
 class PlannedJob:
-    """A job that Snakemake would run, with the resources that it requests.
+    """Job that Snakemake would run, with the resources that it requests.
 
     Attributes:
-        rule: the name of its rule.
-        backbone: the backbone of its run; empty if the job belongs to none.
-        method: the method of its run; empty if the job belongs to none.
-        seed: the seed of its run, as text; empty if the job belongs to none.
-        baseline: the baseline that it evaluates; empty if the job belongs to none.
-        local: whether it runs on the submitting host.
+        rule: name of the rule.
+        backbone: backbone of the job's run; empty if the job belongs to no run.
+        method: method of the job's run; empty if the job belongs to no run.
+        seed: seed of the job's run, as text; empty if the job belongs to no run.
+        baseline: baseline that the job evaluates; empty if there is none.
+        local: whether the job runs on the submitting host.
         gpus: number of GPUs.
         cpus: number of CPU cores.
-        minutes: run time that the first attempt requests.
-        minutes_again: run time that the last attempt requests, if all before it failed.
-        gpu_model: type of its GPUs; empty if any will do.
-        partition: Slurm partition; if empty, the site's default.
+        minutes: time limit that the first attempt requests.
+        minutes_again: time limit that the last attempt requests.
+        gpu_model: type of the GPUs; empty for any type.
+        partition: Slurm partition; empty for the default partition.
     """
 
     rule: str
@@ -49,13 +49,13 @@ class PlannedJob:
     partition: str
 
     def __str__(self) -> str:
-        """Return rule, backbone and method, without those that are empty."""
+        """Return the rule, backbone and method, without empty fields."""
         return " ".join(filter(None, (self.rule, self.backbone, self.method)))
 
 
 @dataclass(frozen=True)
 class WorkflowPlan:
-    """The jobs that a call of Snakemake would run.
+    """Jobs that a Snakemake command would run.
 
     Attributes:
         config: the configuration, including the overrides of profiles.
@@ -67,15 +67,15 @@ class WorkflowPlan:
 
     @property
     def submitted(self) -> list[PlannedJob]:
-        """The jobs that are submitted to the cluster."""
+        """Jobs that are submitted to the cluster."""
         return [job for job in self.jobs if not job.local]
 
 
 def plan_workflow(options: Sequence[str]) -> WorkflowPlan:
-    """Plan a call of `snakemake` with these options, in a separate process.
+    """Plan a `snakemake` command with these options, in a separate process.
 
     Raises:
-        SlqError: Snakemake cannot plan; the last line of its own message.
+        SlqError: Snakemake cannot plan the command; the message is the last line of Snakemake's message.
     """
     answer = subprocess.run(
         [sys.executable, "-m", "slq.preflight.planned_jobs", *options], capture_output=True, text=True
@@ -88,7 +88,7 @@ def plan_workflow(options: Sequence[str]) -> WorkflowPlan:
 
 
 def compute_plan_record(options: list[str]) -> dict[str, Any]:
-    """Plan a call of `snakemake` in this process; return the fields of a `WorkflowPlan`."""
+    """Plan a `snakemake` command in this process; return the fields of a `WorkflowPlan`."""
     from snakemake.api import SnakemakeApi
     from snakemake.cli import parse_args, parse_config
     from snakemake.settings.types import ConfigSettings, DAGSettings, ResourceSettings
@@ -109,7 +109,7 @@ def compute_plan_record(options: list[str]) -> dict[str, Any]:
         )
         workflow_api.dag(
             DAGSettings(rerun_triggers=args.rerun_triggers)
-        ).printd3dag()  # builds it; what it prints is not used
+        ).printd3dag()  # called because it builds the DAG; its output is not used
         workflow = workflow_api._workflow
         rule_order = {rule.name: place for place, rule in enumerate(workflow.rules)}  # as in the Snakefile
         jobs = [
@@ -121,7 +121,7 @@ def compute_plan_record(options: list[str]) -> dict[str, Any]:
 
 
 def _job_record(job: Any, local: bool, max_attempts: int) -> dict[str, Any]:
-    """Return the fields of a `PlannedJob`. Sets the job's attempt to the last one, whose resources differ."""
+    """Return the fields of a `PlannedJob`. This changes the job: its attempt is set to the last one."""
     wildcards, job_resources = job.wildcards_dict, job.resources
     entry = {
         "rule": job.rule.name,
@@ -133,7 +133,7 @@ def _job_record(job: Any, local: bool, max_attempts: int) -> dict[str, Any]:
         "gpu_model": job_resources.get("gpu_model", ""),
         "partition": job_resources.get("slurm_partition", ""),
     }
-    job.attempt = max_attempts  # resources depend on the attempt
+    job.attempt = max_attempts  # the requested time depends on the attempt
     return entry | {"minutes_again": job.resources.get("runtime", 0)}
 
 

@@ -1,4 +1,4 @@
-"""`slq doctor`: a report on whether a run can start, what it would cost, and the command that starts it."""
+"""`slq doctor`: a report on whether a run can start, its forecast cost, and the command that starts it."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -28,21 +28,21 @@ from slq.preflight.planned_jobs import PlannedJob, WorkflowPlan, plan_workflow
 from slq.sources.fetch import is_offline
 from slq.sources.listing import sources_disk_space
 
-WIDTH, INDENT = 100, 17  # columns of the report, and of severity and subject
+WIDTH, INDENT = 100, 17  # widths in characters: of the report, and of its column with severity and subject
 EVALUATION_RULES = ("evaluate_retrieval", "evaluate_retention", "evaluate_blind", "check_equivalence")
-OUTPUT_FOLDERS = ("results", "paper_tables", "logs")  # folders of the clone, in addition to scratch
+OUTPUT_FOLDERS = ("results", "paper_tables", "logs")  # in the clone; the run also writes to scratch
 
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """The forecast cost of the planned jobs.
+    """Forecast cost of the planned jobs.
 
     Attributes:
-        gpu_hours: GPU hours, low to high; None if the forecast does not know them.
+        gpu_hours: range of the GPU hours; None if they are unknown.
         memory_gb: largest memory of a job on one GPU, in GB.
         largest_training_gb: disk space of the largest planned training, in GB.
         all_trainings_gb: disk space of all planned trainings, in GB.
-        unknown_reason: why there is no forecast; empty if there is one.
+        unknown_reason: reason why there is no forecast; empty if there is one.
     """
 
     gpu_hours: Range | None
@@ -53,15 +53,14 @@ class CostEstimate:
 
 
 def run_preflight(files: Sequence[Path], preset: str, options: Sequence[str]) -> tuple[str, int]:
-    """Run all checks; return the report, whose last line is the command that starts the run, and the number of errors.
+    """Run all checks; return the report and the number of errors.
+
+    The last line of the report is the command that starts the run.
 
     Args:
         files: the configuration file and its overrides.
         preset: the preset to run.
-        options: further options of the call of snakemake: its profiles and default resources.
-
-    Raises:
-        SlqError: the configuration is invalid, or has no such preset.
+        options: options of the snakemake command: its profiles and default resources.
     """
     config = load_merged_config(files, preset)
     configfile_options = ["--configfile", *map(str, files)] if list(files) != [Path("config.yaml")] else []
@@ -71,7 +70,7 @@ def run_preflight(files: Sequence[Path], preset: str, options: Sequence[str]) ->
         plan: WorkflowPlan | None = plan_workflow(snakemake_options)
     except SlqError as error:
         plan = None
-        advice = "snakemake -n, with the options of the run, says it in full"
+        advice = "run snakemake -n with the options of the run to see the full message"
         findings.append(Finding(ERROR, "plan", str(error), advice))
     config = plan.config if plan else config
     cost, missing, scratch = _forecast_cost(config, plan), missing_sources(config, preset), Path(config["scratch"])
@@ -89,9 +88,10 @@ def run_preflight(files: Sequence[Path], preset: str, options: Sequence[str]) ->
 
 
 def _forecast_cost(config: Config, plan: WorkflowPlan | None) -> CostEstimate:
-    """Forecast the cost of the planned jobs; the estimate holds the reason if an architecture or size is not known."""
+    """Forecast the cost of the planned jobs; if an architecture or size is unknown, the estimate has the reason."""
     settings = forecast_settings(config)
-    settings["methods"] = sorted({BASE, *settings["methods"]})  # equivalence checks run base even if no row shows it
+    # Equivalence checks run the base method even if no row of the tables shows it.
+    settings["methods"] = sorted({BASE, *settings["methods"]})
     try:
         run_forecasts, _ = forecast_preset(settings)
     except UnknownCostError as error:
@@ -100,7 +100,7 @@ def _forecast_cost(config: Config, plan: WorkflowPlan | None) -> CostEstimate:
 
 
 def sum_costs(run_forecasts: Sequence[RunForecast], jobs: Sequence[PlannedJob]) -> CostEstimate:
-    """Sum the forecasts of the planned jobs; an evaluation of which only a part is left counts whole."""
+    """Sum the forecasts of the planned jobs; a partly finished evaluation is counted in full."""
     forecast_by_run = {(cell.backbone, cell.method): cell for cell in run_forecasts}
     training = [forecast_by_run[job.backbone, job.method] for job in jobs if job.rule == "train"]
     runs = {(job.backbone, job.method, job.seed) for job in jobs if job.rule in EVALUATION_RULES}
@@ -116,29 +116,29 @@ def sum_costs(run_forecasts: Sequence[RunForecast], jobs: Sequence[PlannedJob]) 
 
 
 def check_gpu_hours(plan: WorkflowPlan, cost: CostEstimate, device: str) -> Finding:
-    """Report the forecast GPU hours, low to high, and the hours that the first attempts reserve.
+    """Report the range of forecast GPU hours, and the GPU hours that the first attempts reserve.
 
-    For jobs without GPUs these are core hours.
+    If no job uses a GPU, report the core hours that the first attempts reserve.
     """
     reserved_hours = sum(job.gpus * job.minutes for job in plan.submitted) / 60
     if cost.unknown_reason:
-        text = f"no hours, and no disk of adapters and checkpoints ({cost.unknown_reason})"
-        return Finding(NOTE, "forecast", f"{text}; the jobs reserve {reserved_hours:,.0f} GPU hours at first")
+        text = f"no estimate of GPU hours or of disk space for adapters and checkpoints ({cost.unknown_reason})"
+        return Finding(NOTE, "forecast", f"{text}; first attempts reserve {reserved_hours:,.0f} GPU hours")
     if not reserved_hours:
         cores = sum(job.cpus * job.minutes for job in plan.submitted) / 60
-        return Finding(OK, "forecast", f"no GPU hours; the jobs reserve {cores:,.0f} core hours at first")
+        return Finding(OK, "forecast", f"no GPU hours; first attempts reserve {cores:,.0f} core hours")
     if cost.gpu_hours is None:
-        text = "GPU hours are not known without a peak of the device under accounting.devices"
-        return Finding(NOTE, "forecast", f"{text}; the jobs reserve {reserved_hours:,.0f} at first")
+        text = "GPU hours are unknown, because accounting.devices has no peak of the device"
+        return Finding(NOTE, "forecast", f"{text}; first attempts reserve {reserved_hours:,.0f}")
     low, high = cost.gpu_hours.low, cost.gpu_hours.high
-    text = f"GPU hours of {device}: {low:,.1f}-{high:,.1f}; the jobs reserve {reserved_hours:,.0f}"
+    text = f"GPU hours of {device}: {low:,.1f}-{high:,.1f}; first attempts reserve {reserved_hours:,.0f}"
     num_baseline_jobs = sum(bool(job.baseline) for job in plan.submitted)
-    baseline_note = f"; {num_baseline_jobs} jobs of baselines are not in them" if num_baseline_jobs else ""
-    return Finding(OK, "forecast", f"{text} at first{baseline_note}")
+    baseline_note = f"; the forecast omits {num_baseline_jobs} jobs of baselines" if num_baseline_jobs else ""
+    return Finding(OK, "forecast", f"{text}{baseline_note}")
 
 
 def _format_finding(finding: Finding) -> Iterator[str]:
-    """Yield the lines of a finding: severity, subject and message, and the advice on lines of its own."""
+    """Yield the lines of a finding: severity, subject and message, then the advice on separate lines."""
     head, rest = f"[{finding.severity}] {finding.subject}".ljust(INDENT), " " * INDENT
     wrapper = TextWrapper(WIDTH, head, rest, break_long_words=False, break_on_hyphens=False)
     yield from wrapper.wrap(finding.message)

@@ -1,1 +1,1 @@
-"""Sources: data and models fetched or copied from a folder, verified, locked, and from then on read offline."""
+"""Sources of data and models: fetched or copied from a folder, verified and locked; later reads need no network."""

@@ -1,4 +1,4 @@
-"""Downloads by URL: resumed where an earlier call stopped, retried (urllib3's Retry) where waiting helps."""
+"""Downloads by URL. An interrupted download is resumed, and temporary failures are retried (urllib3's Retry)."""
 
 import os
 import re
@@ -18,19 +18,20 @@ from slq.common.files import read_json, write_json
 from slq.common.progress import Progress
 
 BLOCK_BYTES = 1 << 20  # bytes read at once
-TIMEOUT_SECONDS = 60  # longest time without a byte
-MAX_WAIT_SECONDS = 120  # if a server demands a longer wait, the user must retry
-# Retries after an attempt without progress, after 0, 2, 4, 8 and 16 seconds; then the download fails.
+TIMEOUT_SECONDS = 60  # longest wait for the next byte
+MAX_WAIT_SECONDS = 120  # if a server requests a longer wait, the download fails and the user must retry
+# Attempts without progress are retried after 0, 2, 4, 8 and 16 seconds; then the download fails.
 RETRIES = Retry(5, backoff_factor=1, status_forcelist={408, 429, 500, 502, 503, 504})
-SINGLE_REQUEST = Retry(None, connect=0, read=0, other=0, redirect=5, respect_retry_after_header=False)  # per request
+# Urllib3's own retries within one request: only redirects, because this module does the other retries.
+SINGLE_REQUEST = Retry(None, connect=0, read=0, other=0, redirect=5, respect_retry_after_header=False)
 
 
 class _TransferInterrupted(Exception):
-    """A transfer that ended early.
+    """Transfer that ended early.
 
     Attributes:
-        status: the HTTP status of a server that refused.
-        retry_after: the `Retry-After` header of its answer.
+        status: HTTP status of the response, if the server refused the request.
+        retry_after: `Retry-After` header of the response.
     """
 
     def __init__(self, reason: str, status: int | None = None, retry_after: str | None = None) -> None:
@@ -39,12 +40,12 @@ class _TransferInterrupted(Exception):
 
 
 def wait_before_retry(retries: Retry, failure: Exception, status: int | None, retry_after: str | None) -> Retry:
-    """Wait before another attempt and return the retries that are left.
+    """Wait before the next attempt and return the remaining retries.
 
-    The wait is as long as the server's refusal demands, or else longer each time.
+    The wait is the server's `Retry-After`, or else doubles with each attempt.
 
     Raises:
-        Exception: `failure` itself, if waiting does not help, takes too long, or the retries are used up.
+        Exception: `failure` itself, if the status is not a temporary one, the wait is too long, or no retries remain.
     """
     requested_seconds = retry_after_seconds(retry_after) or 0.0
     if requested_seconds > MAX_WAIT_SECONDS or (status is not None and not retries.is_retry("GET", status)):
@@ -58,7 +59,7 @@ def wait_before_retry(retries: Retry, failure: Exception, status: int | None, re
 
 
 def retry_after_seconds(retry_after: str | None) -> float | None:
-    """Parse `Retry-After`, a number of seconds or a date; return None if it is absent or neither of these."""
+    """Parse the header `Retry-After`, a number of seconds or a date; return None if it is absent or invalid."""
     try:
         return RETRIES.parse_retry_after(retry_after) if retry_after else None
     except InvalidHeader:
@@ -66,31 +67,28 @@ def retry_after_seconds(retry_after: str | None) -> float | None:
 
 
 def apply_mirror(url: str) -> str:
-    """Return the address that a URL is fetched from: a mirror's where SLQ_MIRROR names one (docs/data.md).
+    """Return the address to fetch a URL from: the mirror in SLQ_MIRROR if it has one, else the URL (docs/data.md).
 
-    Raises:
-        SlqError: SLQ_MIRROR is not a list of `<beginning>=<other beginning>`, separated by blanks.
+    SLQ_MIRROR is a list of `<prefix>=<mirror prefix>`, separated by blanks.
     """
     for rule in os.environ.get("SLQ_MIRROR", "").split():
         prefix, equals, mirror_prefix = rule.partition("=")
         if not equals or not prefix.startswith("http") or not mirror_prefix.startswith(("http://", "https://")):
-            raise SlqError(
-                f"SLQ_MIRROR: {rule!r} is not <beginning of a URL>=<other beginning>, e.g. http://a.org=http://b"
-            )
+            raise SlqError(f"SLQ_MIRROR: {rule!r} is not <prefix of a URL>=<mirror prefix>, e.g. http://a.org=http://b")
         if url.startswith(prefix):
             return mirror_prefix + url.removeprefix(prefix)
     return url
 
 
 def download(url: str, path: Path) -> None:
-    """Download the whole of `url` into `path`, resuming from the bytes already there if they are of the same version.
+    """Download `url` into `path`, resuming a partial download of the same version.
 
-    The file `<path>.version.json` beside it records what the server said about the version (ETag, date, bytes). The
-    caller must check whether the bytes are the right ones.
+    The file `<path>.version.json` records the server's ETag, date and number of bytes. The caller must verify the
+    content of the file.
 
     Raises:
-        SlqError: the server refuses, gives a web page or cannot be reached, or the disk is full. Bytes already
-            downloaded stay.
+        SlqError: the server refuses, returns a web page or cannot be reached, or the disk is full. Bytes that were
+            already downloaded are kept.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     retries, largest_size = RETRIES, file_size(path)
@@ -107,17 +105,17 @@ def download(url: str, path: Path) -> None:
 
 
 def file_size(path: Path) -> int:
-    """Return the bytes of a file; 0 if it does not exist."""
+    """Return the size of a file in bytes; 0 if it does not exist."""
     return path.stat().st_size if path.exists() else 0
 
 
 def version_path(path: Path) -> Path:
-    """Return the file in which `download` records the version of the URL that the bytes in `path` are from."""
+    """Return the path of the file in which `download` records the version of the bytes in `path`."""
     return path.with_name(f"{path.name}.version.json")
 
 
 def _transfer(url: str, path: Path, bar: Any) -> None:
-    """Send one request for the bytes from where `path` ends, and write its answer there."""
+    """Request the bytes that are missing in `path`, and append them."""
     record_file = version_path(path)
     version = read_json(record_file) if record_file.exists() else {}
     offset = file_size(path) if version.get("url") == url else 0
@@ -137,7 +135,7 @@ def _transfer(url: str, path: Path, bar: Any) -> None:
             if total is None or total != version["bytes"]:
                 remove_download(path)
                 raise _TransferInterrupted(
-                    f"the server no longer has the bytes from {offset} on of the file that was begun"
+                    f"the server no longer has the version that was partly downloaded (from byte {offset} on)"
                 )
         bar.reset(total=total)
         bar.update(offset)
@@ -145,13 +143,13 @@ def _transfer(url: str, path: Path, bar: Any) -> None:
 
 
 def _send_request(url: str, headers: dict[str, str]) -> BaseHTTPResponse:
-    """Send a request, through a mirror or a proxy if one is set, and return its answer.
+    """Send a request, through a mirror or a proxy if one is set, and return the response.
 
-    The answer has bytes of the file, or says that the file has none in the requested range.
+    The response has bytes of the file, or states that the requested range has none.
 
     Raises:
-        _TransferInterrupted: the server cannot be reached, or refuses for a reason that waiting may help.
-        SlqError: the server gives a web page, or refuses for good.
+        _TransferInterrupted: the server cannot be reached, or refuses temporarily.
+        SlqError: the server returns a web page, or refuses permanently.
     """
     address = apply_mirror(url)
     try:
@@ -162,15 +160,17 @@ def _send_request(url: str, headers: dict[str, str]) -> BaseHTTPResponse:
     except HTTPError as error:
         raise _TransferInterrupted(f"the server cannot be reached ({getattr(error, 'reason', error)})") from None
     status, reason = response.status, f"the server answers {response.status} {response.reason}"
-    if status == REQUESTED_RANGE_NOT_SATISFIABLE:  # often with a page that says so
+    if status == REQUESTED_RANGE_NOT_SATISFIABLE:  # checked before the type, because the body is often a web page
         return response
     if status < 300:
         if response.headers.get("Content-Type", "").startswith("text/html"):
-            raise SlqError(f"{url}: is a web page, expected a file; look at it in a browser: it may ask for something")
+            raise SlqError(
+                f"{url}: is a web page, expected a file; open it in a browser: it may require a login or an agreement"
+            )
         return response
     retry_after = response.headers.get("Retry-After")
     if not RETRIES.is_retry("GET", status):
-        advice = "check the address in config.yaml, or name a mirror, SLQ_MIRROR"
+        advice = "check the address in config.yaml, or set a mirror in SLQ_MIRROR"
         raise SlqError(f"{url}: not fetched: {reason}; {advice}")
     requested_seconds = retry_after_seconds(retry_after)
     raise _TransferInterrupted(
@@ -179,18 +179,18 @@ def _send_request(url: str, headers: dict[str, str]) -> BaseHTTPResponse:
 
 
 def _connection_pool(address: str) -> PoolManager:
-    """Open a pool of connections to a server, or to the proxy that the environment names (http_proxy, no_proxy)."""
+    """Open a pool of connections to a server, or to the proxy set in the environment (http_proxy, no_proxy)."""
     parts = urlsplit(address)
     proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
     if proxy is None:
         return PoolManager()
-    proxy = proxy if "://" in proxy else f"http://{proxy}"  # host:port alone is accepted, as by other programs
+    proxy = proxy if "://" in proxy else f"http://{proxy}"  # host:port without a scheme is common
     login = parse_url(proxy).auth
     return ProxyManager(proxy, proxy_headers=make_headers(proxy_basic_auth=unquote(login)) if login else None)
 
 
 def _append_body(response: BaseHTTPResponse, path: Path, offset: int, bar: Any) -> None:
-    """Write the answer's bytes behind the first `offset` bytes of `path`."""
+    """Write the body of a response after the first `offset` bytes of `path`."""
     try:
         with open(path, "r+b" if offset else "wb") as file:
             file.seek(offset)
@@ -207,13 +207,13 @@ def _append_body(response: BaseHTTPResponse, path: Path, offset: int, bar: Any) 
 
 
 def _total_bytes(response: BaseHTTPResponse, offset: int) -> int | None:
-    """Return the bytes of the whole file; None if the answer does not begin right behind the first `offset` of them."""
+    """Return the size of the whole file in bytes; None if the response does not begin at byte `offset`."""
     found = re.fullmatch(rf"bytes {offset}-\d+/(\d+)", response.headers.get("Content-Range", ""))
     return int(found[1]) if found else None
 
 
 def _version_headers(response: BaseHTTPResponse) -> dict[str, str]:
-    """Return the header that identifies the version: a strong ETag, else the date."""
+    """Return the header that identifies the version: a strong ETag, or else the date, or neither."""
     etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
     if etag and not etag.startswith("W/"):
         return {"etag": etag}
@@ -227,5 +227,5 @@ def remove_download(path: Path) -> None:
 
 
 def _resume_hint(path: Path) -> str:
-    """Return the advice to fetch again, with the bytes that are here already."""
-    return f"fetch again: it goes on behind the {file_size(path):,} bytes that are here"
+    """Return the advice to fetch again, with the number of bytes that are already downloaded."""
+    return f"fetch again: the download resumes after the {file_size(path):,} bytes that are already here"

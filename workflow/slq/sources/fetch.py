@@ -1,8 +1,11 @@
-"""Fetching of a source: its parts are fetched, verified by config.yaml and the lock, and listed in a final manifest.
+"""Fetching of a source.
 
-A part is a repository of the hub, an archive by URL, or a user's folder. The source's lock records what each part was
-when it was first fetched. It is a JSON file that a user commits, with an entry for each address: a repository's
-`commit` and the `sha256` of its files' hashes, an archive's `bytes` and `sha256`.
+A source has parts: a repository on the hub, an archive at a URL, or a user's folder. Each part is fetched and verified
+against config.yaml and the lock. The manifest, which is written last, lists the files of all parts.
+
+The lock records the version of each part when it was first fetched. It is a JSON file that the user commits, with an
+entry for each address. The entry of a repository has its `commit` and the `sha256` of its files' hashes; the entry of
+an archive has its `bytes` and `sha256`.
 """
 
 import os
@@ -23,8 +26,8 @@ from slq.sources.patterns import SNAPSHOT_PATTERNS, list_local_files, may_hold, 
 
 SourcePart = dict[str, Any]
 LockEntry = dict[str, Any]  # a part's entry in the lock; empty for a part that is not locked
-LOCK_TYPES = {"bytes": int, "commit": str, "sha256": str}  # of the values of an entry
-STATE_FOLDER = ".fetch"  # in a source's folder: partial downloads, and receipts of finished parts
+LOCK_TYPES = {"bytes": int, "commit": str, "sha256": str}  # types of an entry's values, by key
+STATE_FOLDER = ".fetch"  # subfolder of a source's folder, for partial downloads and the receipts of finished parts
 
 
 def is_offline() -> bool:
@@ -33,21 +36,23 @@ def is_offline() -> bool:
 
 
 def fetch_source(settings: dict[str, Any], out: Path, locks: Path) -> None:
-    """Fetch a source into `out`, complete and verified, and write its manifest.json last.
+    """Fetch and verify all parts of a source into `out`, and write manifest.json last.
 
-    With HF_HUB_OFFLINE set, a part that is not in `out` is an error.
+    If HF_HUB_OFFLINE is set, a part that is not in `out` is an error.
 
     Args:
-        settings: `name`; `parts`, each with one of `model`, `dataset`, `archive`, `local_dir` (docs/data.md), the last
-            with the `content_hash` of the folder; `weights`: whether it must be a snapshot that a model can be loaded
-            from.
-        locks: the folder of the locks, with a file for each source; a part without an entry there gets one.
+        settings: `name`; `parts`, each with one of `model`, `dataset`, `archive`, `local_dir` (docs/data.md), and with
+            the `content_hash` of the folder for `local_dir`; `weights`: whether the source must be a snapshot from
+            which a model can be loaded.
+        out: folder of the source.
+        locks: folder of the locks, with a file for each source; an entry is added for each part that lacks one.
 
     Raises:
-        SlqError: another process is fetching it; a part cannot be fetched, or is not what config.yaml or the lock says.
+        SlqError: another process is fetching the source, or a part cannot be fetched or does not match config.yaml or
+            the lock.
     """
     with exclusive_lock(
-        out / STATE_FOLDER / "owner", f"{out}: another process is fetching it; wait for it, or stop it"
+        out / STATE_FOLDER / "owner", f"{out}: another process is fetching this source; wait for it, or stop it"
     ):
         lock = locks / f"{settings['name']}.json"
         fetched_parts = [_PartFetch(part, out, lock).fetch_if_missing(is_offline()) for part in settings["parts"]]
@@ -55,7 +60,7 @@ def fetch_source(settings: dict[str, Any], out: Path, locks: Path) -> None:
         _remove_stale_files(out, set(file_hashes))
         if settings["weights"]:
             require_weights(out)
-        os.sync()  # once for all files, before the manifest says that they are there
+        os.sync()  # once for all files, before the manifest declares them complete
         parts = [
             {"from": part_address(part)} | entry
             for part, (entry, _) in zip(settings["parts"], fetched_parts, strict=True)
@@ -73,9 +78,9 @@ def part_address(part: SourcePart) -> str:
 
 @dataclass(frozen=True)
 class _PartFetch:
-    """The fetch of one part into the folder `out`.
+    """Fetch of one part into the folder `out`.
 
-    Its methods that fetch return the part's entry in the lock and the SHA-256 of its files by path.
+    Each method that fetches returns the part's lock entry and the SHA-256 of its files by path.
     """
 
     part: SourcePart
@@ -88,7 +93,7 @@ class _PartFetch:
         reason = self._why_missing(receipt)
         if reason and offline and "local_dir" not in self.part:
             where = f"{part_address(self.part)}: {reason}, in {self.out}"
-            raise SlqError(f"{where}, and this call is offline; fetch once with the network")
+            raise SlqError(f"{where}, and this command is offline (HF_HUB_OFFLINE); fetch once with network access")
         if not reason:
             record = read_json(receipt)
             entry, file_hashes = record["entry"], record["files"]
@@ -102,21 +107,17 @@ class _PartFetch:
         if entry or "content_hash" in self.part:
             write_json(receipt, {"entry": entry, "files": file_hashes})
         if "archive" in self.part:
-            remove_download(self._archive_path())  # not needed once the receipt lists its files
+            remove_download(self._archive_path())  # not needed any more once the receipt lists the unpacked files
         return entry, file_hashes
 
     @property
     def locked_entry(self) -> LockEntry | None:
-        """The part's entry in the lock, if it has one."""
+        """Entry of the part in the lock; None if it has none."""
         return self._read_lock().get(part_address(self.part))
 
     def _read_lock(self) -> dict[str, LockEntry]:
-        """Read the source's lock; empty if there is none.
-
-        Raises:
-            SlqError: it cannot be read, or holds something else than entries.
-        """
-        with wrap_content_errors(self.lock_file, "take it as it was committed, or delete it"):
+        """Read the source's lock and check its types; return an empty lock if the file does not exist."""
+        with wrap_content_errors(self.lock_file, "restore the committed file, or delete it"):
             lock = {**read_json(self.lock_file)} if self.lock_file.exists() else {}
             for address in lock:
                 require_type(str(self.lock_file), lock, address, dict)
@@ -125,7 +126,7 @@ class _PartFetch:
         return lock
 
     def _check_lock(self, found: LockEntry) -> LockEntry:
-        """Return an entry, unless the lock has a different one.
+        """Return the entry of a fetched part.
 
         Raises:
             VerificationError: the lock has a different entry.
@@ -133,21 +134,21 @@ class _PartFetch:
         if self.locked_entry not in (None, found):
             raise VerificationError(
                 f"{part_address(self.part)}: has changed since it was locked: expected "
-                f"{_format_entry(self.locked_entry)}, found {_format_entry(found)}; if the change is meant, delete its "
+                f"{_format_entry(self.locked_entry)}, found {_format_entry(found)}; to accept the change, delete its "
                 f"entry in {self.lock_file}"
             )
         return found
 
     def _why_missing(self, receipt: Path) -> str:
-        """Return why the part must be fetched.
+        """Return the reason why the part must be fetched.
 
-        The reason is empty if an earlier call fetched the part and every file is still there, byte for byte.
+        The reason is empty if the part was fetched earlier and every file still matches its hash.
         """
         if not receipt.exists():
             return "not fetched yet"
         record = read_json(receipt)
         if self.locked_entry not in (None, record["entry"]):
-            return "fetched, but the lock names another version"
+            return "fetched, but the lock has another version"
         for name, expected in record["files"].items():
             path = self.out / name
             if not path.is_file() or hash_file(path) != expected:
@@ -156,13 +157,13 @@ class _PartFetch:
         return ""
 
     def _fetch(self) -> tuple[LockEntry, dict[str, str]]:
-        """Fetch the part, whatever its kind."""
+        """Fetch the part, by its kind."""
         if "archive" in self.part:
             return self._fetch_archive()
         return self._copy_local_files() if "local_dir" in self.part else self._fetch_repository()
 
     def _fetch_repository(self) -> tuple[LockEntry, dict[str, str]]:
-        """Fetch a repository of the hub at its locked commit, or else at the commit of its revision."""
+        """Fetch a repository on the hub at its locked commit, or else at the current commit of its revision."""
         kind = "model" if "model" in self.part else "dataset"
         repository = HubRepository(kind, self.part[kind])
         commit = (self.locked_entry or {}).get("commit") or repository.resolve_commit(self.part["revision"])
@@ -172,7 +173,7 @@ class _PartFetch:
         return self._check_lock({"commit": commit, "sha256": hash_json(file_hashes)}), file_hashes
 
     def _archive_path(self) -> Path:
-        """Return the file into which the archive is downloaded."""
+        """Return the path to which the archive is downloaded."""
         return self.out / STATE_FOLDER / self.part["archive"].rpartition("/")[2]
 
     def _fetch_archive(self) -> tuple[LockEntry, dict[str, str]]:
@@ -191,23 +192,25 @@ class _PartFetch:
             raise
 
     def _copy_local_files(self) -> tuple[LockEntry, dict[str, str]]:
-        """Copy the files of a user's folder, so that nothing later depends on it.
+        """Copy the files of a user's folder, so that later jobs do not depend on the folder.
 
-        They are not locked, as one user's folder may be a subset of another's.
+        The files are not locked, because users may have different subsets of the same data.
         """
         folder = Path(self.part["local_dir"])
         if not folder.is_dir():
-            instructions = self.part.get("instructions", "config.yaml says that the files lie there")
+            instructions = self.part.get("instructions", "config.yaml expects the files there")
             raise SlqError(f"{folder}: no such folder; {instructions}")
         patterns = self.part.get("files", SNAPSHOT_PATTERNS)
         skipped: dict[Path, str] = {}
         names = list_local_files(folder, patterns, skipped)
         for path, reason in skipped.items():
             if any(may_hold(path.relative_to(folder).as_posix(), pattern) for pattern in patterns):
-                raise SlqError(f"{printable(path)}: {reason}; mend it, or remove it: the source is copied whole")
+                raise SlqError(
+                    f"{printable(path)}: {reason}; repair or remove it, because the whole source must be copied"
+                )
         require_file_count(str(folder), names, patterns, self.part.get("count"))
         if foreign := [name for name in names if printable(name) != name]:
-            raise SlqError(f"{folder / printable(foreign[0])}: its name is not UTF-8; rename it")
+            raise SlqError(f"{folder / printable(foreign[0])}: the file name is not UTF-8; rename the file")
         for name in names:
             (self.out / name).parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -218,17 +221,15 @@ class _PartFetch:
 
 
 def _format_entry(entry: LockEntry | None) -> str:
-    """Format a lock entry for messages, with its values shortened."""
+    """Format a lock entry for a message, with shortened values."""
     return ", ".join(f"{key} {str(value)[:16]}" for key, value in sorted((entry or {}).items()))
 
 
 def _check_archive(part: SourcePart, file: Path) -> None:
-    """Check an archive's bytes and hash against config.yaml, where it has them."""
-    hint = "it was removed, fetch again; if that does not help, the server has another file"
+    """Check the size and hash of an archive if config.yaml has them."""
+    hint = "it was removed; fetch it again; if the error persists, the server has another file"
     if file_size(file) != part.get("bytes", file_size(file)):
-        raise VerificationError(
-            f"{part_address(part)}: has {file_size(file):,} bytes, expected {part['bytes']:,}; {hint}"
-        )
+        raise VerificationError(f"{part_address(part)}: {file_size(file):,} bytes, expected {part['bytes']:,}; {hint}")
     if "hash" in part:
         algorithm, _, expected = part["hash"].partition(":")
         found = hash_file(file, algorithm)
@@ -237,9 +238,9 @@ def _check_archive(part: SourcePart, file: Path) -> None:
 
 
 def _remove_stale_files(out: Path, current_names: set[str]) -> None:
-    """Remove files that an earlier source left here.
+    """Remove files of an earlier version of the source.
 
-    An old model.safetensors, for example, would silently be read in place of new shards.
+    An old model.safetensors, for example, would silently be read instead of new shards.
     """
     for path in out.rglob("*"):
         name = path.relative_to(out)

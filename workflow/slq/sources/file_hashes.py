@@ -1,12 +1,13 @@
-"""Content hashes of the files that config.yaml names, as parameters of the rules that read them.
+"""Content hashes of the user's files that config.yaml names.
 
-They are no inputs of the rules, as a clone with results but without these files must still render its tables. Bytes are
-read once: a file with the same size and times as before counts as unchanged, so that a call of Snakemake looks up
-100,000 images in seconds. A touched or copied file is read again, and re-runs no rule if its content is the same.
-Nothing is read before a rule's jobs are examined, and the rules of large folders are local, so a job on a cluster pays
-nothing.
+The hashes are parameters of the rules that read the files. The files are not inputs of the rules, because a clone with
+results but without these files must still be able to render its tables.
 
-This module is imported whenever the Snakefile is read, so it must import nothing heavy.
+A file is read again only if its size or times have changed, so that Snakemake checks 100,000 images in seconds. If a
+touched or copied file has the same content, no rule re-runs. Hashes are computed only when the jobs of a rule are
+examined. The rules of large folders are local, so cluster jobs do not hash these folders.
+
+This module is imported whenever the Snakefile is read, so its imports must be fast.
 """
 
 import json
@@ -24,23 +25,25 @@ from slq.datasets.id_lists import id_list_path, is_bundled_list
 from slq.sources.patterns import SNAPSHOT_PATTERNS, list_local_files
 
 Config = dict[str, Any]
-FileRecord = list[Any]  # [size, mtime in ns, ctime in ns, SHA-256]; the first three are None if just changed
-# ns: a file that changed more recently may change once more within one tick of its times.
+# [size, mtime in ns, ctime in ns, SHA-256]; the first three are None for a file that has just changed.
+FileRecord = list[Any]
+# The times of a file have a limited resolution: a file that changed less than this ago may change again without a
+# change of its times.
 SETTLE_TIME_NS = 2 * 10**9
-HASH_THREADS = 8  # many, as reads on a network file system mostly wait
+HASH_THREADS = 8  # more than the cores, because reads on a network file system mostly wait
 FILES_PER_TASK = 256  # files per task of the thread pool
-MIN_REPORTED_BYTES = 10**9  # reading more is reported
+MIN_REPORTED_BYTES = 10**9  # reading more bytes prints a message
 
 
 class FileHashCache:
-    """A cache of file hashes, stored in a folder of scratch."""
+    """Cache of file hashes, stored in a folder of scratch."""
 
     def __init__(self, cache_folder: Path) -> None:
         self.cache_folder = cache_folder
         self.hashes: dict[str, str] = {}  # hashes computed in this call, by key
 
     def hash_local_split(self, entry: Config, split: str) -> str:
-        """Hash a local split: its items and the images that they name; with `hub_layout`, its whole folder."""
+        """Hash a local split: its items and their images, or its whole folder if it has a `hub_layout`."""
         folder = Path(entry["local_dir"])
         if "hub_layout" in entry:
             return self.hash_folder(folder, None)
@@ -48,7 +51,7 @@ class FileHashCache:
         return self._hash_named_files(f"{root}:items", root, ["items.jsonl", *_read_image_names(root / "items.jsonl")])
 
     def hash_source_part(self, part: Config) -> str:
-        """Hash the files of a part of a source that are copied from a user's folder."""
+        """Hash the files of a source's part that are copied from a user's folder."""
         return self.hash_folder(Path(part["local_dir"]), part.get("files", SNAPSHOT_PATTERNS))
 
     def hash_folder(self, folder: Path, patterns: list[str] | None) -> str:
@@ -57,22 +60,22 @@ class FileHashCache:
         return self._hash_named_files(f"{folder}:{patterns}", folder, names)
 
     def hash_files(self, names: Iterable[str | Path]) -> str:
-        """Hash the files of `names` that exist."""
+        """Hash those files in `names` that exist."""
         paths = [str(name) for name in names if Path(name).is_file()]
         return self._hash_named_files(f"files:{sorted(map(str, names))}", Path(), paths)
 
     def hash_id_lists(self, split_config: Config) -> dict[str, str]:
-        """Hash the lists of ids that include or exclude images of a split, by their names in config.yaml."""
+        """Hash the id lists that include or exclude images of a split; return the hashes by name in config.yaml."""
         names = [name for key in ("include_ids", "exclude_ids") for name in split_config.get(key, [])]
         return {
             name: hash_file(id_list_path(name)) if is_bundled_list(name) else self.hash_files([name]) for name in names
         }
 
     def _hash_named_files(self, key: str, root: Path, names: list[str]) -> str:
-        """Hash the names and bytes of files below a folder.
+        """Hash the names and contents of files below a folder.
 
-        If none of the files exists any more, they are assumed to have the content that was last read; if they were
-        never read, the hash is the empty text. The rule that reads them reports that they are missing.
+        If none of the files exists any more, the last known hash is returned, or an empty string if there is none. The
+        rule that reads the files then reports that they are missing.
         """
         if key not in self.hashes:
             cache_file = self.cache_folder / f"{hash_json([str(Path.cwd()), key])[:24]}.json"
@@ -86,7 +89,7 @@ class FileHashCache:
 
 
 def _update_records(root: Path, names: list[str], previous: Mapping[str, FileRecord]) -> dict[str, FileRecord]:
-    """Return the records of those files that exist, reading the bytes of files that have, or may have, changed."""
+    """Return the records of the files that exist; read only files that have, or may have, changed."""
     with ThreadPool(HASH_THREADS) as pool:
         stats = pool.map(_stat_file, [os.path.join(root, name) for name in names], FILES_PER_TASK)
         current = {name: entry for name, entry in zip(names, stats, strict=True) if entry}
@@ -96,7 +99,7 @@ def _update_records(root: Path, names: list[str], previous: Mapping[str, FileRec
         changed = [name for name in current if name not in unchanged]
         size = sum(current[name][0] for name in changed)
         if size > MIN_REPORTED_BYTES:
-            print(f"Reading {size / 1e9:,.1f} GB in {root}, once, to notice changes", file=sys.stderr)
+            print(f"Hashing {size / 1e9:,.1f} GB in {root}, once, to detect later changes", file=sys.stderr)
         now = time.time_ns()
         hashes = pool.map(_hash_file, [os.path.join(root, name) for name in changed], FILES_PER_TASK)
     for name, hashed in zip(changed, hashes, strict=True):
@@ -106,7 +109,7 @@ def _update_records(root: Path, names: list[str], previous: Mapping[str, FileRec
 
 
 def _stat_file(path: str) -> FileRecord | None:
-    """Return the size and times of a file; None if it does not exist or no file can have the name."""
+    """Return the size and times of a file; None if it does not exist or the name is invalid."""
     try:
         stat = os.stat(path)
     except (OSError, ValueError):
@@ -115,7 +118,7 @@ def _stat_file(path: str) -> FileRecord | None:
 
 
 def _hash_file(path: str) -> str:
-    """Return the SHA-256 of a file; the empty text if it cannot be read, which its rule reports."""
+    """Return the SHA-256 of a file; an empty string if it cannot be read, which its rule reports."""
     try:
         return hash_file(Path(path))
     except SlqError:
@@ -123,9 +126,9 @@ def _hash_file(path: str) -> str:
 
 
 def _read_image_names(items: Path) -> list[str]:
-    """Return the images that the lines of a local split name.
+    """Return the image names in the lines of a local split's items.jsonl.
 
-    Lines that are no item are skipped: the split's rule reports them.
+    Invalid lines are skipped; the rule of the split reports them.
     """
     found: dict[str, None] = {}
     try:
@@ -146,7 +149,7 @@ def _read_image_names(items: Path) -> list[str]:
 
 
 def _read_records(cache_file: Path) -> dict[str, FileRecord]:
-    """Read the records of an earlier call; none if there was none, or if its file is broken, as after a full disk."""
+    """Read the records of an earlier call; return none if the file is missing, or damaged as after a full disk."""
     try:
         content = json.loads(cache_file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -155,8 +158,8 @@ def _read_records(cache_file: Path) -> dict[str, FileRecord]:
 
 
 def _write_records(cache_file: Path, records: Mapping[str, FileRecord]) -> None:
-    """Store records for the next call, which reads the files again if they cannot be stored."""
+    """Store records for the next call; if this fails, the next call reads the files again."""
     try:
         write_text(cache_file, json.dumps(records, separators=(",", ":")))
     except SlqError as error:
-        print(f"{error}; files are read again by the next call", file=sys.stderr)
+        print(f"{error}; the next call reads the files again", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""A repository of the Hugging Face Hub at one commit: the wanted files, each verified by the hub's own index."""
+"""Download of selected files of a Hugging Face Hub repository at one commit, verified against the hub's hashes."""
 
 import glob
 import re
@@ -15,12 +15,12 @@ from slq.sources.download import RETRIES, wait_before_retry
 from slq.sources.patterns import match_names, require_file_count
 
 COMMIT_HASH = re.compile(r"[0-9a-f]{40}")
-URL_SIGNATURE = re.compile(r"[?]\S+")  # in a URL: it may open a file for whoever reads the log
+URL_SIGNATURE = re.compile(r"[?]\S+")  # removed from logged URLs, because it may give access to a file
 
 
 @dataclass(frozen=True)
 class HubRepository:
-    """A repository of the hub.
+    """Repository on the hub.
 
     Attributes:
         kind: `model` or `dataset`.
@@ -31,21 +31,20 @@ class HubRepository:
     name: str
 
     def resolve_commit(self, revision: str) -> str:
-        """Return the commit of a branch or tag; a commit is returned as it is, without a request."""
+        """Return the commit of a branch or tag; a commit hash is returned unchanged, without a request."""
         return revision if COMMIT_HASH.fullmatch(revision) else str(self._fetch_info(revision).sha)
 
     def fetch_files(self, commit: str, patterns: Sequence[str], count: int | None, out: Path) -> dict[str, str]:
-        """Download the wanted files at a commit into `out`, except those that are there already.
+        """Download the files that match the patterns at a commit into `out`; files that exist there are kept.
 
         Args:
-            count: how many files the patterns must match together; None for any number above 0.
+            commit: commit hash.
+            patterns: patterns over the paths in the repository.
+            count: number of files that must match; None for any number above 0.
+            out: folder to download to.
 
         Returns:
-            the SHA-256 of every file, by its path.
-
-        Raises:
-            SlqError: the hub refuses or cannot be reached, the disk is full, or a file is missing or differs from the
-                hub's.
+            The SHA-256 of every file, by path.
         """
         entries = {entry.rfilename: entry for entry in self._fetch_info(commit).siblings or []}
         names = match_names(entries, patterns)
@@ -57,7 +56,7 @@ class HubRepository:
         return self._verify_hashes(entries, names, out)
 
     def _fetch_info(self, revision: str) -> Any:
-        """Fetch the hub's index of a revision, with retries while the hub is busy."""
+        """Fetch the hub's index of the files of a revision, with retries while the hub is busy."""
         from huggingface_hub import HfApi, errors
 
         with _translate_errors(self, revision):
@@ -75,19 +74,17 @@ class HubRepository:
         """Download files at a commit into `out`."""
         from huggingface_hub import snapshot_download
 
-        for partial_file in (out / ".cache").rglob("*.incomplete"):  # from a killed call: the client starts afresh
+        # The hub's client does not resume the partial files of a killed process.
+        for partial_file in (out / ".cache").rglob("*.incomplete"):
             partial_file.unlink()
         patterns = [glob.escape(name) for name in names]
         with _translate_errors(self, commit):
             snapshot_download(self.name, repo_type=self.kind, revision=commit, allow_patterns=patterns, local_dir=out)
 
     def _verify_hashes(self, entries: Mapping[str, Any], names: Sequence[str], out: Path) -> dict[str, str]:
-        """Return the SHA-256 of the files, which must all match the index.
+        """Return the SHA-256 of all files, after comparing them with the index.
 
-        Those that do not match are removed, so that they are fetched again.
-
-        Raises:
-            SlqError: a file does not match the index.
+        Files that do not match are removed, so that the next call fetches them again, and raise an error.
         """
         hashes = {name: hash_file(out / name) for name in names}
         wrong = [name for name, digest in hashes.items() if not _matches_index(entries[name], digest, out / name)]
@@ -95,12 +92,12 @@ class HubRepository:
             (out / name).unlink()
         if wrong:
             wrong_names = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
-            raise SlqError(f"{self.name}: not the hash of the hub's index: {wrong_names}; removed, fetch again")
+            raise SlqError(f"{self.name}: hash differs from the hub's index: {wrong_names}; removed, fetch again")
         return hashes
 
 
 def _matches_index(entry: Any, digest: str, path: Path) -> bool:
-    """Return whether a file matches the index, which has the SHA-256 of large files and git's hash of small ones."""
+    """Return whether a file matches the index, which has the SHA-256 of large files and the git hash of small files."""
     from huggingface_hub.utils.sha import git_hash
 
     return digest == entry.lfs.sha256 if entry.lfs else git_hash(path.read_bytes()) == entry.blob_id
@@ -108,14 +105,10 @@ def _matches_index(entry: Any, digest: str, path: Path) -> bool:
 
 @contextmanager
 def _translate_errors(repository: HubRepository, revision: str) -> Iterator[None]:
-    """Translate errors of the hub's client into one message that says what to do.
-
-    Raises:
-        SlqError: the client raised an error.
-    """
+    """Translate errors of the hub's client into one SlqError with advice."""
     from huggingface_hub import errors
 
-    # A refused connection is an error of the HTTP library below: httpx or httpx2, depending on the client's version.
+    # A refused connection raises the HTTP library's own error: of httpx or httpx2, depending on the client's version.
     unreachable: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
     try:
         yield
@@ -124,20 +117,20 @@ def _translate_errors(repository: HubRepository, revision: str) -> Iterator[None
 
 
 def _explain_error(repository: HubRepository, error: Exception) -> str:
-    """Explain what an error means, without addresses that carry signatures."""
+    """Explain an error with advice, and without signatures in URLs."""
     from huggingface_hub import constants, errors
 
     page = f"{constants.ENDPOINT}/{'datasets/' if repository.kind == 'dataset' else ''}{repository.name}"
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, errors.GatedRepoError):
-        return f"it is gated; accept its terms at {page}, then log in by `hf auth login` or HF_TOKEN"
+        return f"it is gated; accept its terms at {page}, then log in with `hf auth login` or HF_TOKEN"
     if isinstance(error, errors.RevisionNotFoundError):
         return "the repository has no such revision; correct it in config.yaml, or in sources.lock"
     if isinstance(error, errors.RepositoryNotFoundError):
-        return f"there is no {page}, or it is private: correct the name, or log in by `hf auth login` or HF_TOKEN"
+        return f"{page} does not exist or is private: correct the name, or log in with `hf auth login` or HF_TOKEN"
     if status is not None:
-        return f"the hub answers {status}; fetch again later, what is here stays"
+        return f"the hub answers {status}; fetch again later, finished files are kept"
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
-        return f"cannot be written: {error.strerror}; make room and fetch again, finished files stay"
+        return f"cannot be written: {error.strerror}; free disk space and fetch again, finished files are kept"
     first = URL_SIGNATURE.sub("", str(error).strip().partition("\n")[0]) or type(error).__name__
     return f"the hub cannot be reached ({first}); check the network"

@@ -1,4 +1,4 @@
-"""The table of sources for users: which are here, their sizes, and the terms to accept."""
+"""Table of sources for users: whether they are fetched, their sizes, and the terms to accept."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,33 +14,30 @@ HEADER = ("source", "GB", "here", "for", "licence", "from")
 
 @dataclass(frozen=True)
 class DiskSpace:
-    """Disk space that sources need, in GB: of their files, and for a while as much more as their largest archive."""
+    """Disk space of sources, in GB: `files` permanently, and `unpacking` more while the largest archive is unpacked."""
 
     files: float
     unpacking: float
 
     def __str__(self) -> str:
-        """Return the sentence with both numbers; README.md and docs/data.md have it too."""
+        """Return a phrase with both numbers, which README.md and docs/data.md repeat."""
         more = f", and for a while {self.unpacking:.1f} GB more, while an archive is unpacked"
         return f"{self.files:.1f} GB of disk{more if self.unpacking else ''}"
 
 
 def sources_disk_space(config: Config, names: Sequence[str]) -> DiskSpace:
-    """Compute the disk space that fetching these sources needs."""
+    """Compute the disk space that is needed to fetch these sources."""
     parts = [part for name in names for part in config["sources"][name]["parts"]]
     archives = [part["gb"] for part in parts if "archive" in part]
     return DiskSpace(sum((part["gb"] for part in parts), 0.0), max(archives, default=0.0))
 
 
 def format_source_table(files: Sequence[Path], preset: str | None) -> str:
-    """Format a line for each source, then the total still to be fetched and the terms that a user must accept first.
+    """Format a line for each source, then the total size of the missing sources and the terms to accept first.
 
     Args:
-        files: the configuration and its overlays.
-        preset: list only the sources that this preset fetches; None for all.
-
-    Raises:
-        SlqError: the configuration is not valid, or has no such preset.
+        files: the configuration file and its overrides.
+        preset: list only the sources that this preset fetches; None for all sources.
     """
     config = load_merged_config(files, preset)
     folders_by_preset = {name: list(_fetching_presets(config, name)) for name in config["sources"]}
@@ -61,7 +58,7 @@ def format_source_table(files: Sequence[Path], preset: str | None) -> str:
 
 
 def list_fetched_sources(config: Config, preset: str) -> list[tuple[str, str]]:
-    """List what a preset fetches: the folder in scratch, and the source that fills it."""
+    """List the sources that a preset fetches, as pairs of the folder in scratch and the source's name."""
     preset_config = config["presets"][preset]
     models = [("backbones", name) for name in preset_config["backbones"]]
     models += [("encoders", name) for name in preset_config["reference_encoders"]]
@@ -80,13 +77,13 @@ def list_fetched_sources(config: Config, preset: str) -> list[tuple[str, str]]:
 
 
 def _fetching_presets(config: Config, name: str) -> list[tuple[str, str]]:
-    """Return the presets that fetch a source, each with the folder in scratch that the source fills."""
+    """Return pairs of each preset that fetches a source, and the folder in scratch to which it is fetched."""
     found = [(preset, *entry) for preset in config["presets"] for entry in list_fetched_sources(config, preset)]
     return [(preset, folder) for preset, folder, source in found if source == name]
 
 
 def _fetch_state(config: Config, name: str, subfolders: Sequence[str]) -> str:
-    """Return `yes`, `begun` or `no`, from the folders that the source fills."""
+    """Return whether a source is fetched, from the state of its folders: `yes`, `begun` or `no`."""
     folders = [Path(config["scratch"]) / place for place in subfolders or [f"sources/{name}"]]
     if all((folder / "manifest.json").is_file() for folder in folders):
         return "yes"
