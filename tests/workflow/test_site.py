@@ -65,13 +65,13 @@ def test_the_slice_is_the_same_in_a_folder_of_such_a_name(finished, odd_checkout
 def test_a_clone_whose_name_no_job_could_use_is_refused(tmp_path, name):
     answer = snakemake(copy_repository(tmp_path / name), "-n", *SLICE)
     assert answer.returncode == 1 and "Traceback" not in answer.stdout
-    assert f"{tmp_path / name}: no job could use " in answer.stdout and "rename the folder" in answer.stdout
+    assert f"{tmp_path / name}: jobs cannot use " in answer.stdout and "rename the folder" in answer.stdout
 
 
 def test_a_variable_that_is_not_set_stops_before_anything_is_planned(odd_checkout):
     answer = snakemake(odd_checkout, "-n", *SLICE[:2], "--configfile", "mine.yaml", BIG="")
     assert answer.returncode == 1 and "Traceback" not in answer.stdout
-    assert 'config: scratch is "$BIG/it\'s & (2)"; the environment variable BIG is not set, or empty' in answer.stdout
+    assert 'config: scratch is "$BIG/it\'s & (2)"; the environment variable BIG is not set or is empty' in answer.stdout
     assert not [*odd_checkout.glob("*BIG*")]
 
 
@@ -83,7 +83,7 @@ def test_a_python_that_a_cluster_could_not_start_stops_before_anything_is_submit
     command = [str(tmp_path / "a&b/bin/python"), "-m", "snakemake", *words, "--", f"scratch/{TARGET}"]
     answer = subprocess.run(command, cwd=checkout, env=os.environ | places, capture_output=True, text=True)
     assert answer.returncode == 1 and "Traceback" not in answer.stderr
-    assert f"{tmp_path}/a&b/bin/python: jobs of a cluster would not find this Python" in answer.stderr
+    assert f"{tmp_path}/a&b/bin/python: cluster jobs would not find this Python" in answer.stderr
     assert not [*(checkout / "jobs").iterdir()] and not (checkout / "scratch" / TARGET).exists()
 
 

@@ -200,12 +200,12 @@ def test_only_another_order_is_another_run():
     [
         (
             {"lora": {"training": {"image_cache": "kv"}}},
-            r"'kv' for lora on mini-internvl, which trains what is in it",
+            r"'kv' for lora on mini-internvl, which trains parameters that this cache depends on",
         ),
         ({"full_ft": {"training": {"image_cache": "batch"}}}, r"'batch' for full_ft .*backbones\.mini-internvl\.runs"),
         (
             {"slq": {"training": {"image_cache": "batch", "caption_sampling": "random_one"}}},
-            r"with caption_sampling random_one, an epoch shows no image again",
+            r"with caption_sampling random_one, an epoch shows each image only once",
         ),
         ({"slq": {"training": {"image_cache": "kvs"}}}, r"did you mean 'kv'\?"),
         (

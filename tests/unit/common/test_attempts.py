@@ -250,7 +250,7 @@ def test_what_a_process_wrote_is_published_whatever_becomes_of_its_file(tmp_path
     told = ["attempt", "attempt", "begin", "step", "span"]
     assert [(line["event"], line["attempt"]) for line in lines] == list(zip(told, [1, 2, 2, 2, 2], strict=True))
     said = capsys.readouterr().err
-    assert said.count("slq: events are kept, not written") == (spoil is replace and not last)
+    assert said.count("slq: warning: events cannot be written") == (spoil is replace and not last)
 
 
 def test_a_full_disk_stops_no_span_and_its_events_come_with_the_next(tmp_path, monkeypatch, capsys):

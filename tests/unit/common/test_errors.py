@@ -82,12 +82,12 @@ def test_every_command_ends_as_ever_in_a_terminal_without_unicode(monkeypatch, t
         (
             OSError(errno.ENOSPC, "No space left on device", "a"),
             1,
-            "a: No space left on device; make room, and the same",
+            "a: No space left on device; free disk space, then run the same",
         ),
         (OSError(errno.EROFS, "Read-only file system", "a", None, "b"), 1, "a: b: Read-only file system; the disk is"),
         (OSError("no name of an error"), 1, "no name of an error"),
-        (MemoryError("Unable to allocate 3 GiB"), 1, "not enough memory: Unable to allocate 3 GiB; ask for more"),
-        (torch.OutOfMemoryError("CUDA out of memory"), 1, "not enough memory: CUDA out of memory; ask for more"),
+        (MemoryError("Unable to allocate 3 GiB"), 1, "not enough memory: Unable to allocate 3 GiB; request more"),
+        (torch.OutOfMemoryError("CUDA out of memory"), 1, "not enough memory: CUDA out of memory; request more"),
         (
             RuntimeError("DefaultCPUAllocator: can't allocate memory"),
             1,
@@ -106,7 +106,7 @@ def test_a_cache_at_home_that_cannot_be_written_is_said_with_the_variable_that_m
     monkeypatch.setenv("HOME", "/nowhere")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     run_reporting_errors(raising(PermissionError(errno.EACCES, "Permission denied", "/nowhere/.cache/library")))
-    assert "set XDG_CACHE_HOME to a folder that can be written" in capsys.readouterr().err
+    assert "set XDG_CACHE_HOME to a writable folder" in capsys.readouterr().err
 
 
 def test_a_bug_leaves_its_traceback():

@@ -24,7 +24,7 @@ def test_an_adapter_on_a_full_disk_is_one_message_and_no_adapter(tmp_path):
     with small_disk(tmp_path / "disk") as disk:
         save_adapter("slq", SMALL, 0.07, disk / "run", {})
         with pytest.raises(
-            SlqError, match=rf"run/adapter\.safetensors: cannot be written: .*{FULL}.*make room"
+            SlqError, match=rf"run/adapter\.safetensors: cannot be written: .*{FULL}.*free disk space"
         ) as caught:
             save_adapter("slq", LARGE, 0.07, disk / "run", {})
         assert "\n" not in str(caught.value)

@@ -77,8 +77,8 @@ BAD = [
     # wrong types and values
     ("seeds", 2, "seeds is 2; expected a list"),
     ("seeds", [], "seeds is too short; expected at least 1"),
-    ("seeds", [1, 2, 1], "seeds names something twice"),
-    ("seeds", ["1", "01"], "seeds names something twice"),
+    ("seeds", [1, 2, 1], "seeds has the same item twice"),
+    ("seeds", ["1", "01"], "seeds has the same item twice"),
     ("seeds", [1, "two"], "seeds[1] is 'two'; expected a whole number"),
     ("seeds[0]", -1, "seeds[0] is -1; expected at least 0"),
     ("seeds", REMOVE, "seeds is missing"),
@@ -152,7 +152,7 @@ BAD = [
         "encoders.mini-blip.pretrain.dataset is 'coco'; expected a synthetic dataset",
     ),
     # texts that tables print
-    ("datasets.mini-coco.label", " mini-COCO", "label is ' mini-COCO', which begins or ends with a blank; take it out"),
+    ("datasets.mini-coco.label", " mini-COCO", "label is ' mini-COCO', which begins or ends with a blank; remove it"),
     ("backbones.mini-internvl.label", "a\nb", r"tables cannot print: LaTeX draws no '\n' (U+000A); write one line of"),
     ("baselines.mini-clip.label", "\u4e2d\u6587", "LaTeX draws no '\u4e2d' (U+4E2D); write one line of Latin letters"),
     ("baselines.mini-clip.trained_on", "\u2764", "trained_on is '\u2764', which tables cannot print"),
@@ -287,16 +287,16 @@ BAD = [
     (
         "datasets.mini-ocrbench.synthetic.signs.test",
         217,
-        "the synthetic datasets ask for 217 signs (datasets.*.synthetic.signs); there are 216",
+        "the synthetic datasets request 217 signs (datasets.*.synthetic.signs); expected at most 216",
     ),
     ("datasets.mini-ocrbench.synthetic.scenes", {"test": 1}, "one of scenes, signs, scenes_of; found scenes and signs"),
     # datasets over the images of another
     (
         "datasets.mini-karr.synthetic.scenes_of",
         "mini-coc",
-        "scenes_of is 'mini-coc'; expected a retrieval dataset with images of its",
+        "scenes_of is 'mini-coc'; expected a retrieval dataset with its own images",
     ),
-    ("datasets.mini-karr.synthetic.scenes_of", "mini-ocrbench", "expected a retrieval dataset with images of its own"),
+    ("datasets.mini-karr.synthetic.scenes_of", "mini-ocrbench", "expected a retrieval dataset with its own images"),
     (
         "datasets.mini-karr.synthetic.scenes_of",
         "coco",
@@ -322,7 +322,7 @@ BAD = [
     (
         "datasets.mine",
         QUERIES | {"images_of": "mmmu"},
-        "datasets.mine.images_of is 'mmmu'; expected a retrieval dataset with images of its own",
+        "datasets.mine.images_of is 'mmmu'; expected a retrieval dataset with its own images",
     ),
     (
         "datasets.mine",
@@ -344,7 +344,7 @@ BAD = [
     (
         "datasets.mini-coco.synthetic.scenes.train",
         1721,
-        "the synthetic datasets ask for 2521 scenes (datasets.*.synthetic.scenes); there are",
+        "the synthetic datasets request 2521 scenes (datasets.*.synthetic.scenes); expected at most",
     ),
     ("presets.mini.training.epochs", "many", "presets.mini.training.epochs is 'many'; expected a"),
     ("presets.mini.methods", ["sql"], "presets.mini.methods[0] is 'sql'; did you mean 'slq'?"),
@@ -361,13 +361,13 @@ BAD = [
     (
         "presets.mini.training.temperature",
         1e-300,
-        "temperature is too small a number; expected 0, or a magnitude from 1",
+        "temperature is too small; expected 0, or a magnitude from 1",
     ),
     ("presets.mini.training.weight_decay", float("nan"), "presets.mini.training.weight_decay is no finite number"),
-    ("datasets.coco.label", "\ud83d", "datasets.coco.label holds half a surrogate pair"),
+    ("datasets.coco.label", "\ud83d", "datasets.coco.label contains half a surrogate pair"),
     ("datasets.coco.label", "CO\x1bCO", "datasets.coco.label holds the control character '\\x1b'; take it out"),
-    ("datasets", {2017: {}}, "config: datasets has the key 2017, which is no text on one line; put it in quotes"),
-    ("sources.mmmu.parts[0].revision", date(2026, 7, 1), "revision is a date, as YAML reads it; put it in quotes if"),
+    ("datasets", {2017: {}}, "config: datasets has the key 2017; expected text on one line: put it in quotes"),
+    ("sources.mmmu.parts[0].revision", date(2026, 7, 1), "revision is read by YAML as a date; put it in quotes if"),
     ("preset", "mini\n", "preset is 'mini\\n'; expected something like"),
     (
         "backbones.InternVL3-1B.architecture.text_config.hidden_size",

@@ -157,7 +157,7 @@ def expect_doubled_refused(paths, tmp_path):
     for path in paths:
         (tmp_path / "twice.yaml").write_text(doubled(path))
         with pytest.raises(
-            SlqError, match=rf"twice.yaml:\d+: .*{re.escape(str(path[-1]))} stands twice, first in line"
+            SlqError, match=rf"twice.yaml:\d+: .*{re.escape(str(path[-1]))} occurs twice, first in line"
         ):
             load_merged_config([tmp_path / "twice.yaml"])
 

@@ -71,9 +71,9 @@ def test_every_path_is_expanded_and_nothing_else_is(raw_config, written, expande
 @pytest.mark.parametrize(
     ("written", "words"),
     [
-        ("$UNSET/slq", "the environment variable UNSET is not set, or empty"),
-        ("${EMPTY}/slq", "the environment variable EMPTY is not set, or empty"),
-        ("~nobody-at-all/slq", "no home folder is known for ~nobody-at-all"),
+        ("$UNSET/slq", "the environment variable UNSET is not set or is empty"),
+        ("${EMPTY}/slq", "the environment variable EMPTY is not set or is empty"),
+        ("~nobody-at-all/slq", "the home folder of ~nobody-at-all is unknown"),
         ("a$", "no job could use '$' in a path"),
         ("${A:-b}", "no job could use '$' in a path"),
         ("{dataset}", "no job could use '{' in a path"),
@@ -96,13 +96,13 @@ def test_a_path_that_cannot_work_is_refused_by_its_key(raw_config, written, word
 
 def test_a_home_that_is_not_known_is_said(monkeypatch):
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # no HOME, and a user id without a name
-    with pytest.raises(SlqError, match="no home folder is known for ~: set HOME"):
+    with pytest.raises(SlqError, match="the home folder of ~ is unknown: set HOME"):
         expand_path("~/slq", "scratch")
 
 
 def test_a_name_that_the_locale_cannot_write_is_refused(monkeypatch):
     monkeypatch.setattr(os, "fsencode", lambda path: path.encode("latin-1"))
-    with pytest.raises(SlqError, match=r"lacks its characters: set LC_ALL=C\.UTF-8"):
+    with pytest.raises(SlqError, match=r"lacks some of its characters: set LC_ALL=C\.UTF-8"):
         expand_path("/data/\u65e5\u672c", "scratch")
 
 

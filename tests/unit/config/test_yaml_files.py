@@ -1,4 +1,4 @@
-"""A key that stands twice in a file that a person writes is refused, with both lines."""
+"""A key that occurs twice in a file that a person writes is refused, with both lines."""
 
 import json
 import shutil
@@ -35,14 +35,14 @@ def test_a_key_that_stands_twice_in_config_yaml_stops_before_anything_is_planned
     first, second = (number for number, line in enumerate(lines, start=1) if line.startswith("synthetic:"))
     answer = snakemake(folder, "-n", "--cores", "1")
     assert answer.returncode == 1 and "Traceback" not in answer.stdout
-    assert f"config.yaml:{second}: synthetic stands twice, first in line {first}; " in answer.stdout
+    assert f"config.yaml:{second}: synthetic occurs twice, first in line {first}; " in answer.stdout
 
 
 @pytest.mark.parametrize("kind", OVERLAYS)
 def test_a_key_that_stands_twice_in_a_file_is_named_with_both_lines(tmp_path, kind):
     text, second, first, key = OVERLAYS[kind]
     (tmp_path / "mine.yaml").write_text(text)
-    with pytest.raises(SlqError, match=rf"mine.yaml:{second}: \S*{key} stands twice, first in line {first}; "):
+    with pytest.raises(SlqError, match=rf"mine.yaml:{second}: \S*{key} occurs twice, first in line {first}; "):
         read_yaml(tmp_path / "mine.yaml")
 
 
@@ -51,13 +51,13 @@ def test_a_key_that_stands_twice_in_a_file_laid_over_stops_before_anything_is_pl
     (tmp_path / "mine.yaml").write_text(text)
     answer = snakemake(pristine, "-n", "--cores", "1", "--configfile", str(tmp_path / "mine.yaml"))
     assert answer.returncode == 1 and "Traceback" not in answer.stdout
-    assert f"mine.yaml:{second}: {key} stands twice, first in line {first}; " in answer.stdout
+    assert f"mine.yaml:{second}: {key} occurs twice, first in line {first}; " in answer.stdout
 
 
 def test_a_key_that_stands_twice_on_the_command_line_stops_before_anything_is_planned(pristine):
     answer = snakemake(pristine, "-n", "--cores", "1", "--config", "seed=1", "seed=2")
-    assert answer.returncode == 1 and "--config: seed stands twice" in answer.stdout
-    with pytest.raises(SlqError, match=r"--config datasets:1: a\.label stands twice"):
+    assert answer.returncode == 1 and "--config: seed occurs twice" in answer.stdout
+    with pytest.raises(SlqError, match=r"--config datasets:1: a\.label occurs twice"):
         reject_duplicate_config_keys(["seed=1", "datasets={a: {label: one, label: two}}"])
     reject_duplicate_config_keys(["scratch={turn", "preset=mini"])
 
@@ -65,9 +65,9 @@ def test_a_key_that_stands_twice_on_the_command_line_stops_before_anything_is_pl
 def test_an_option_that_stands_twice_stops_before_anything_is_planned(pristine):
     """Snakemake takes the last, and `--config preset=paper --config seed=2` would run the mini preset."""
     answer = snakemake(pristine, "-n", "--cores", "1", "--config", "seed=1", "--config", "cells=present")
-    assert answer.returncode == 1 and "--config stands twice on the command line" in answer.stdout
+    assert answer.returncode == 1 and "--config occurs twice on the command line" in answer.stdout
     assert "Traceback" not in answer.stdout
-    with pytest.raises(SlqError, match="--configfile stands twice on the command line"):
+    with pytest.raises(SlqError, match="--configfile occurs twice on the command line"):
         reject_duplicate_options(["snakemake", "--configfile", "a.yaml", "--configfile=b.yaml"])
 
 
@@ -83,7 +83,7 @@ def test_commands_that_read_the_configuration_refuse_it_likewise(pristine, tmp_p
     (tmp_path / "mine.yaml").write_text(OVERLAYS["an overlay"][0])
     assert main([*command, "--config", str(pristine / "config.yaml"), "--config", "mine.yaml"]) == 1
     message = capsys.readouterr().err
-    assert message.startswith("slq: error: mine.yaml:5: presets.mini.methods stands twice, first in line 4; ")
+    assert message.startswith("slq: error: mine.yaml:5: presets.mini.methods occurs twice, first in line 4; ")
     assert message.count("\n") == 1
 
 
@@ -93,7 +93,7 @@ def test_a_test_that_stands_twice_in_a_claim_is_refused(tmp_path):
 
     text = (ROOT / "paper_tables/reference/claims.yaml").read_text()
     (tmp_path / "claims.yaml").write_text(text + "claims: []\n")
-    with pytest.raises(SlqError, match=r"claims.yaml:\d+: claims stands twice, first in line \d+"):
+    with pytest.raises(SlqError, match=r"claims.yaml:\d+: claims occurs twice, first in line \d+"):
         read_claims(tmp_path / "claims.yaml", Paper(ROOT / "paper_tables/reference", tmp_path / "results"))
 
 
@@ -118,8 +118,8 @@ def test_anchors_merges_and_what_they_overrule_are_read_as_ever(tmp_path):
         (b"a: &a [*a]\n", "not valid YAML (Circular reference detected)"),
         (b'a: !!int ""\n', "not valid YAML ("),
         (b"[" * 5000, "not valid YAML ("),
-        (b'{"scratch": "\\ud83d"}\n', "holds half a character"),
-        (b"a: &a {x: 1}\nb: {<<: *a, <<: *a}\n", "b.<< stands twice, first in line 2; write what both name behind one"),
+        (b'{"scratch": "\\ud83d"}\n', "contains half a character"),
+        (b"a: &a {x: 1}\nb: {<<: *a, <<: *a}\n", "b.<< occurs twice, first in line 2; write what both name behind one"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_one_message(tmp_path, capsys, content, words):

@@ -27,7 +27,11 @@ FAULTS = {
     "a marker of a null image": (
         "mmmu",
         [mmmu(1, question="<image 1> or <image 2>?")],
-        [ART, "_Art_1'", "'image_2' must be an image with its bytes, as the marker <image 2> asks for it, found None"],
+        [
+            ART,
+            "_Art_1'",
+            "'image_2' must be an image, with its bytes, because the marker <image 2> refers to it, found None",
+        ],
     ),
     "a marker of no column": (
         "mmmu",
@@ -37,33 +41,45 @@ FAULTS = {
     "an image without marker": (
         "mmmu",
         [mmmu(1, explanation="As <image 2> shows.", image_2=BLUE, image_3=GREEN)],
-        [ART, "_Art_1'", "'image_3' must be named by a marker in question, options or explanation, or null"],
+        [ART, "_Art_1'", "'image_3' must be referenced by a marker in question, options or explanation, or null"],
     ),
     "an unknown type": ("mmmu", [mmmu(1, question_type="essay")], [ART, "'question_type'", "multiple-choice or open"]),
-    "an id twice": ("mmmu", [mmmu(1), mmmu(1)], [ART, "item 'validation_Art_1': 'id' must be of one item only"]),
+    "an id twice": (
+        "mmmu",
+        [mmmu(1), mmmu(1)],
+        [ART, "item 'validation_Art_1': 'id' must be unique, but it also occurs in"],
+    ),
     "an id twice in two subjects": (
         "mmmu",
         [mmmu(1), mmmu(1, subject="Music")],
-        ["Music/validation", "'validation_Art_1'", f"is in {{hub}}/{ART} already"],
+        ["Music/validation", "'validation_Art_1'", f"also occurs in {{hub}}/{ART}"],
     ),
     "an id that is a path": ("mmmu", [mmmu(1, id="../1")], [ART, "'../1'", "'id' must be letters, digits"]),
-    "no id": ("mmmu", [mmmu(1, id=None)], [ART, "'id' must be a text with words, found None"]),
+    "no id": ("mmmu", [mmmu(1, id=None)], [ART, "'id' must be a non-empty text, found None"]),
     "an empty list of answers in a text": (
         "mmmu",
         [mmmu(1, question_type="open", answer="[]")],
-        [ART, "_Art_1'", "'answer' must be a list of answers with words"],
+        [ART, "_Art_1'", "'answer' must be a list of one or more non-empty answers"],
     ),
-    "an empty question": ("realworldqa", [realworldqa(" ")], [TEST, "'realworldqa_0000'", "'question' must be a text"]),
+    "an empty question": (
+        "realworldqa",
+        [realworldqa(" ")],
+        [TEST, "'realworldqa_0000'", "'question' must be a non-empty text"],
+    ),
     "an empty answer": (
         "realworldqa",
         [realworldqa(answer="")],
-        [TEST, "'answer' must be a text with words, found ''"],
+        [TEST, "'answer' must be a non-empty text, found ''"],
     ),
-    "no image": ("realworldqa", [realworldqa(image=None)], [TEST, "_0000'", "'image' must be an image with its bytes"]),
+    "no image": (
+        "realworldqa",
+        [realworldqa(image=None)],
+        [TEST, "_0000'", "'image' must be an image, with its bytes"],
+    ),
     "another's marker": (
         "realworldqa",
         [realworldqa("<image 2>?")],
-        [TEST, "_0000'", "'question'", "markers of images"],
+        [TEST, "_0000'", "'question'", "image markers other than"],
     ),
     "a truncated image": (
         "realworldqa",
@@ -71,9 +87,9 @@ FAULTS = {
         [TEST, "'realworldqa_0001'", "'image' must be a readable image", "xai-org/RealworldQA"],
     ),
     "bytes that are no image": ("ocrbench", [ocrbench(image=b"<html>")], [TEST, "'image' must be a readable image"]),
-    "no answers": ("ocrbench", [ocrbench([])], [TEST, "'ocrbench_0000'", "'answer' must be a list of texts"]),
-    "an answer without words": ("ocrbench", [ocrbench(["a", " "])], [TEST, "'answer' must be a list of texts"]),
-    "no rows": ("ocrbench", None, [TEST, "holds no rows", "echo840/OCRBench"]),
+    "no answers": ("ocrbench", [ocrbench([])], [TEST, "'ocrbench_0000'", "'answer' must be a list of one or more"]),
+    "an answer without words": ("ocrbench", [ocrbench(["a", " "])], [TEST, "'answer' must be a list of one or more"]),
+    "no rows": ("ocrbench", None, [TEST, "contains no rows", "echo840/OCRBench"]),
 }
 
 
@@ -94,7 +110,7 @@ def test_without_files_it_says_where_it_looked_and_what_belongs_there(tmp_path, 
         tmp_path,
         capsys,
         columns,
-        ["{hub}: holds no ", HUB_LAYOUTS[columns].file_pattern, HUB_LAYOUTS[columns].repository],
+        ["{hub}: contains no ", HUB_LAYOUTS[columns].file_pattern, HUB_LAYOUTS[columns].repository],
     )
 
 
@@ -119,7 +135,9 @@ def test_a_column_of_another_type(tmp_path, capsys):
     (tmp_path / "hub" / "data").mkdir(parents=True)
     table = pa.table({name: ["text"] for name in HUB_LAYOUTS["ocrbench"].schema.names})
     pq.write_table(table, tmp_path / "hub" / TEST)
-    refused(tmp_path, capsys, "ocrbench", [TEST, "'answer' must be a list of texts with words", "found 'text'"])
+    refused(
+        tmp_path, capsys, "ocrbench", [TEST, "'answer' must be a list of one or more non-empty texts", "found 'text'"]
+    )
 
 
 def test_a_fault_leaves_an_earlier_split_as_it_was(tmp_path, capsys):

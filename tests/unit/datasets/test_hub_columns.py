@@ -183,7 +183,7 @@ def test_images_stand_where_their_markers_do_and_all_text_stays(question, count,
 
 @pytest.mark.parametrize("number", [0, 3])
 def test_a_marker_needs_its_image(number):
-    with pytest.raises(SlqError, match=rf"item '7': .*<image {number}>, and 'images' lists 2"):
+    with pytest.raises(SlqError, match=rf"item '7': .*<image {number}>, but 'images' lists only 2"):
         question_segments({"id": "7", "question": f"what is <image {number}> ?", "images": ["a.png", "b.png"]})
 
 

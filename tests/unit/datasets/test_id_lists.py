@@ -65,16 +65,16 @@ def test_a_list_keeps_its_ids_alone_whatever_wrote_it(filtered, mine, content):
 WRONG = {
     "zero-padded": (
         "2\n000000000001\n",
-        ":2: no image that the source lists has the id '000000000001'; it is called '1'",
+        ":2: no image in the source has the id '000000000001'; the source has it as '1'",
     ),
     "file names": (
         "COCO_train2014_000000000001.jpg\n",
-        ":1: no image that the source lists has the id 'COCO_train2014_0",
+        ":1: no image in the source has the id 'COCO_train2014_0",
     ),
-    "unknown": ("1\n77\n78\n", ":2: no image that the source lists has the id '77'; ids there are like '"),
-    "two a line": ("1 2\n", ":1: '1 2'; expected one id a line"),
-    "a table": ("id,file\n1,a.jpg\n", ":1: no image that the source lists has the id 'id,file'"),
-    "empty": ("\n", ": holds no id; expected one a line"),
+    "unknown": ("1\n77\n78\n", ":2: no image in the source has the id '77'; an id in the source is, for example, '"),
+    "two a line": ("1 2\n", ":1: '1 2'; expected one id per line"),
+    "a table": ("id,file\n1,a.jpg\n", ":1: no image in the source has the id 'id,file'"),
+    "empty": ("\n", ": contains no id; expected one id per line"),
     "UTF-16": ("1\n2\n".encode("utf-16"), ":1: cannot be read: 'utf-8' codec can't decode byte 0xff in position 0"),
 }
 
@@ -92,11 +92,11 @@ def test_a_list_that_filters_nothing_stops_the_split(filtered, mine):
     """It has none of the split's images, or all of them."""
     other = mine("42\n139\n")
     for key, does in {"exclude_ids": "filters", "include_ids": "leaves"}.items():
-        words = f"the list {other} has none of the 2 images, and so {does} nothing"
+        words = f"the list {other} has none of the 2 images, so it {does} nothing"
         assert filtered(**{key: [other]}).startswith(f"config: datasets.coco.splits.train.{key}: {words}")
     every = mine("1\n2\n")
     for key, does in {"exclude_ids": "leaves", "include_ids": "filters"}.items():
-        words = f"the list {every} has all of the 2 images, and so {does} nothing"
+        words = f"the list {every} has all of the 2 images, so it {does} nothing"
         assert filtered(**{key: [every]}).startswith(f"config: datasets.coco.splits.train.{key}: {words}")
 
 
@@ -104,7 +104,7 @@ def test_lists_that_leave_nothing_together_stop_the_split(filtered, tmp_path):
     (tmp_path / "one.txt").write_text("1\n")
     (tmp_path / "two.txt").write_text("2\n")
     lists = [str(tmp_path / name) for name in ("one.txt", "two.txt")]
-    assert "no image is left by its lists together" in filtered(exclude_ids=lists)
+    assert "its id lists together leave no image" in filtered(exclude_ids=lists)
 
 
 def test_a_public_list_may_have_ids_that_the_source_lacks(filtered):
@@ -125,7 +125,7 @@ def test_a_persons_list_may_have_ids_of_the_sources_other_lists(filtered, mine):
 def test_a_split_of_karpathys_that_no_image_has_stops_the_split(filtered):
     """A misspelt `restval` would leave 30,504 images out."""
     message = filtered(source_splits=["train", "restvall"])
-    assert "no image is of the split 'restvall'" in message and "restval, test, train, val" in message
+    assert "no image is in the split 'restvall'" in message and "restval, test, train, val" in message
 
 
 def test_ids_that_are_no_numbers_of_coco_stop_the_split(filtered, raw_config):
@@ -143,12 +143,12 @@ def test_ids_that_are_no_numbers_of_coco_stop_the_split(filtered, raw_config):
         return source
 
     message = filtered("flickr30k", "train", named)
-    assert "the id 'COCO_val2014_1000092795' is no number of coco, and datasets.flickr30k.id_namespace" in message
+    assert "the id 'COCO_val2014_1000092795' is not a number of coco, as datasets.flickr30k.id_namespace" in message
 
 
 def test_photos_that_are_told_of_no_image_stop_the_split(filtered, raw_config):
     raw_config["datasets"]["coco"]["flickr_id_files"] = ["annotations/captions_train2014.json"]
-    assert "captions_train2014.json tell the photo of none of the 1 images" in filtered(split="test")
+    assert "captions_train2014.json list the Flickr photo of none of the 1 images" in filtered(split="test")
 
 
 def test_every_public_list_is_read_whole():

@@ -74,9 +74,9 @@ def test_an_image_is_turned_upright_as_its_exif_says(tmp_path, orientation, size
 @pytest.mark.parametrize(
     ("image", "style", "words"),
     [
-        (Image.fromarray(np.full((4, 6), 70_000, np.int32)), "TIFF", "mode I, 32 bits a channel; expected 8 or 16"),
-        (Image.fromarray(np.full((4, 6), 0.5, np.float32)), "TIFF", "mode F, 32 bits a channel"),
-        (Image.new("RGB", (201, 1)), "PNG", "201 x 1 pixels; expected sides that differ at most 200-fold"),
+        (Image.fromarray(np.full((4, 6), 70_000, np.int32)), "TIFF", "mode I, 32 bits per channel; expected 8 or 16"),
+        (Image.fromarray(np.full((4, 6), 0.5, np.float32)), "TIFF", "mode F, 32 bits per channel"),
+        (Image.new("RGB", (201, 1)), "PNG", "201 x 1 pixels; expected an aspect ratio of at most 200"),
     ],
     ids=["32 bits", "floating point", "a line"],
 )

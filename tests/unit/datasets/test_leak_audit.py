@@ -134,7 +134,10 @@ def test_a_test_image_in_the_training_set_stops_with_the_numbers_unless_config_a
     message = capsys.readouterr().err
     numbers = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
     assert message.count("\n") == 1
-    assert f"slq: error: coco/train holds what is tested: 1 of 4 of flickr30k/test ({numbers}); its 1 images" in message
+    assert (
+        f"slq: error: coco/train contains test images: 1 of 4 of flickr30k/test ({numbers}); the ids of its 1 images"
+        in message
+    )
     assert (data.parent / "work/leaks/coco.txt").read_text() == "3\n", "what to leave out"
     status, found = audit(data, allow_leak=True)
     assert status == 0 and found["allow_leak"]
@@ -182,7 +185,7 @@ def test_images_that_cannot_be_read_are_counted_and_the_first_is_named(data, cap
     assert message.count("\n") == 1
     assert "coco: 3 of 6 images cannot be used; the first: " in message
     assert "images/1: not a readable image (image file is truncated" in message
-    assert message.endswith("; the others: images/2, images/4\n")
+    assert message.endswith("; others: images/2, images/4\n")
 
 
 def test_images_are_decoded_once(data, monkeypatch):

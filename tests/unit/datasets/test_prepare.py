@@ -193,13 +193,13 @@ def refused(capsys, data, words):
         ({"ids_sha256": "0" * 64}, ["coco/test: the SHA-256 of its ids in order:", f"expected {'0' * 64}"]),
         (
             {"source_splits": ["tset"], "items": 1},
-            ["dataset_coco.json: no image is of the split 'tset'", "there are restval, test,"],
+            ["dataset_coco.json: no image is in the split 'tset'", "the file's splits are: restval, test,"],
         ),
         ({"file": "dataset_cocoa.json"}, ["dataset_cocoa.json: not found", "fetch its source again"]),
-        ({"images": "val2017"}, ["1 of 1 images", "not in it (first: val2017/COCO_val2014_000000000042.jpg)"]),
+        ({"images": "val2017"}, ["1 of 1 images", "are missing (first: val2017/COCO_val2014_000000000042.jpg)"]),
         (
             {"include_ids": ["karpathy_test"]},
-            ["karpathy_test: neither a list of ids of the project (coco_karpathy_test, "],
+            ["karpathy_test: neither a bundled id list (coco_karpathy_test, "],
         ),
     ],
 )
@@ -236,7 +236,7 @@ def test_a_training_split_with_published_test_images_stops_unless_config_says_so
     asked = how("coco2017_train", "train")
     assert prepare(source, tmp_path / "data", **asked) == 1
     words = [
-        "coco2017_train/train: holds 1 of the 5,000 test images of coco_karpathy_test (first: 42)",
+        "coco2017_train/train: contains 1 of the 5,000 test images of coco_karpathy_test (first: 42)",
         "allow_leak: true",
     ]
     refused(capsys, tmp_path / "data", [*words, "exclude_ids: [coco_karpathy_test]"])
@@ -332,5 +332,5 @@ def test_half_a_character_in_a_list_of_captions_is_named_before_anything_is_writ
     (source / "dataset_coco.json").write_text(text.replace("Caption 0 of 42.", "Caption \\ud83d of 42.", 1))
     assert prepare(source, tmp_path / "data", **how("coco", "test")) == 1
     message = capsys.readouterr().err
-    assert "dataset_coco.json: holds half a character, " in message and "Caption \\ud83d of 42." in message
+    assert "dataset_coco.json: contains half a character, " in message and "Caption \\ud83d of 42." in message
     assert not (tmp_path / "data").exists() and message.count("\n") == 1

@@ -81,7 +81,7 @@ def test_lines_that_show_one_picture_are_one_image_where_config_says_so(tmp_path
 def test_what_one_picture_in_two_lines_means_must_be_said(tmp_path, capsys):
     assert adopt(one_caption_a_line(tmp_path / "mine"), tmp_path / "data", split="test") == 1
     message = capsys.readouterr().err
-    assert "items '0' and '2' show the same picture" in message and "datasets.coco.same_image: bytes" in message
+    assert "items '0' and '2' have identical image files" in message and "datasets.coco.same_image: bytes" in message
     assert not (tmp_path / "data" / "coco" / "test" / "manifest.json").exists()
 
 
@@ -150,11 +150,11 @@ FAULTS = {
     ),
     "a key that stands twice": (
         lambda source: (source / "train/items.jsonl").write_text('{"id": "1", "captions": ["a"], "captions": ["b"]}\n'),
-        ["items.jsonl:1", "the key 'captions' stands twice"],
+        ["items.jsonl:1", "the key 'captions' occurs twice"],
     ),
     "no image": (
         lambda source: (source / "train/images/2.png").write_text("a page"),
-        ["images/2.png: not a readable image (of no format that PIL reads)"],
+        ["images/2.png: not a readable image (not in a format that PIL reads)"],
     ),
     "half a character": (rewrite(item("1", ["a \ud83d cat"])), ["items.jsonl:1", "half a character"]),
     "an image of no name": (rewrite({**item("1"), "image": "\0.png"}), ["\0.png", "not a readable image"]),
@@ -200,7 +200,7 @@ QUESTION = {"id": "1", "images": ["images/1.png"], "question": "what?", "options
         ({"options": ["a", None]}, "items.jsonl:1: 'options' must be a list of texts, found ['a', None]"),
         ({"answers": [4]}, "items.jsonl:1: 'answers' must be a list of texts, found [4]"),
         ({"answers": []}, "item '1' has no answer"),
-        ({"options": list("abcdefghijklmnopqrstuvwxyzå")}, "item '1' has more than 26 options, which are lettered"),
+        ({"options": list("abcdefghijklmnopqrstuvwxyzå")}, "item '1' has more than 26 options, one per letter"),
     ],
 )
 def test_a_faulty_question_stops_with_one_message(tmp_path, capsys, change, words):

@@ -129,9 +129,9 @@ FAULTS = {
     "no JSON": (["a cat\n"], "mine.jsonl:2: not valid JSON"),
     "no captions": ([{"image": "IMAGE"}], f"mine.jsonl:2: expected {FORM}"),
     "one text": ([{"image": "IMAGE", "captions": "a cat"}], f"mine.jsonl:2: expected {FORM}"),
-    "captions none": ([{"image": "OTHER", "captions": []}], "has an empty caption; every caption needs words"),
-    "a caption without words": ([{"image": "OTHER", "captions": [" "]}], "an empty caption; every caption needs words"),
-    "no text": ([{"image": "OTHER", "captions": [7]}], "has an empty caption; every caption needs words"),
+    "captions none": ([{"image": "OTHER", "captions": []}], "has an empty caption; every caption needs"),
+    "a caption without words": ([{"image": "OTHER", "captions": [" "]}], "an empty caption; every caption needs"),
+    "no text": ([{"image": "OTHER", "captions": [7]}], "has an empty caption; every caption needs"),
     "an image twice": ([{"image": "IMAGE", "captions": ["a cat"]}], "occurs more than once"),
 }  # fmt: skip
 

@@ -117,7 +117,7 @@ def test_recalls_are_those_of_the_models_own_features_and_a_naive_loop(encoders,
 def test_a_row_of_more_fields_than_there_are_columns_is_named(published, tmp_path):
     golden = golden_file(tmp_path / "golden.csv", published)
     golden.write_text(golden.read_text().rstrip() + ", and by whom\n")
-    with pytest.raises(SlqError, match=r"golden\.csv:\d+: not 7 fields; a comma within one needs quotes around it"):
+    with pytest.raises(SlqError, match=r"golden\.csv:\d+: expected 7 fields; quote a field that contains a comma"):
         read_reference_recalls(golden, "tiny")
 
 

@@ -73,7 +73,8 @@ def test_it_cannot_read_cached_prefixes(method, raw_config, cache):
     lay_over(raw_config, ENTRY)
     raw_config["backbones"]["mini-internvl"]["runs"] = {NAME: {"training": {"image_cache": cache}}}
     with pytest.raises(
-        SlqError, match=rf"image_cache is '{cache}' for ia3 on mini-internvl, which trains what is in it"
+        SlqError,
+        match=rf"image_cache is '{cache}' for ia3 on mini-internvl, which trains parameters that this cache depends on",
     ):
         validate_config(raw_config)
 

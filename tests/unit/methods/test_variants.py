@@ -104,7 +104,7 @@ def test_its_cost_is_that_of_its_own_hyperparameters(with_variant):
         ("slq-n4", {"of": "slq", "querys": 4}, r"slq-n4\.querys is not a key here; did you mean 'queries'\?"),
         ("slq-n4", {"of": "slq", "queries": 0}, r"slq-n4\.queries is 0; expected at least 1"),
         ("slq-n4", {"queries": 4}, r"hyperparameters\.slq-n4 is not a key here"),
-        ("lora", {"of": "slq"}, r"hyperparameters\.lora has `of`, and lora is a method; a variant needs a name of its"),
+        ("lora", {"of": "slq"}, r"hyperparameters\.lora has `of`, but lora is a method; a variant needs another"),
         ("../slq", {"of": "slq"}, r"hyperparameters is .*\^\[A-Za-z0-9\]"),
     ],
 )

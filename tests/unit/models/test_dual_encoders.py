@@ -253,7 +253,9 @@ def test_a_batch_shows_no_image_twice(entry, data, tmp_path, monkeypatch):
 
 
 def test_a_batch_of_more_images_than_there_are_is_told(entry, data, tmp_path):
-    with pytest.raises(SlqError, match=r"pretrain.batch_size is 97, different images all, and mini-coco has 96"):
+    with pytest.raises(
+        SlqError, match=r"pretrain.batch_size is 97, but the training split of mini-coco has only 96 images"
+    ):
         pretrain_encoder(entry("mini-clip", batch_size=97), data, None, tmp_path)
     assert not (tmp_path / "manifest.json").exists()
 

@@ -118,7 +118,7 @@ def test_a_folder_is_loaded_by_what_it_has(folder: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"schema": 3, "schema": 3}', "mini-f.json: not valid JSON .*'schema' stands twice"),
+        ('{"schema": 3, "schema": 3}', "mini-f.json: not valid JSON .*'schema' occurs twice"),
         ('{"schema": 3, "variants": {}, "n": {"images": NaN}}', "mini-f.json: key n.images is nan; expected a number"),
     ],
 )

@@ -178,7 +178,7 @@ BAD = {
     "a member of a drive": ({"C:/evil.jpg": b"x"}, "", "has an absolute path"),
     "a link": ({"train/050.jpg": b"/etc/passwd"}, "train/050.jpg", "is a link or a device"),
     "possible zip bomb": ({"train/049.jpg": bytes(100_000_000)}, "", "times as many; refused as a possible zip bomb"),
-    "a member less": ({"train/049.jpg": None}, "", "holds 49 files train/*.jpg; expected 50"),
+    "a member less": ({"train/049.jpg": None}, "", "found 49 files train/*.jpg, expected 50"),
     "no member": (dict.fromkeys(PICTURES), "", "found no file train/*.jpg"),
 }
 
@@ -205,7 +205,7 @@ def test_a_web_page_is_no_archive(server, bring, tmp_path):
     refused(bring(), f"{URL}: is a web page, expected a file")
     server.files["/zips/train.zip"] = b"<html>Please sign in</html>"  # and without saying so
     refused(bring(UNKNOWN), f"{URL}: not a valid zip archive")
-    refused(bring(), f"{URL}: has 27 bytes, expected")
+    refused(bring(), f"{URL}: 27 bytes, expected")
     assert files(tmp_path) == {}
 
 
@@ -278,7 +278,9 @@ def test_a_full_disk_keeps_what_has_come(server, bring, tmp_path, limit):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     if limit < len(ARCHIVE):
-        refused(answer, "out/.fetch/train.zip: cannot be written: File too large; fetch again: it goes on behind")
+        refused(
+            answer, "out/.fetch/train.zip: cannot be written: File too large; fetch again: the download resumes after"
+        )
         check_absent(tmp_path)
         assert files(tmp_path) == {}
         server.log.clear()
@@ -342,7 +344,7 @@ def test_a_supplied_folder_joins_an_archive(server, tmp_path):
     check_whole(tmp_path, bodies | PICTURES)
     assert list(json.loads((tmp_path / "sources.lock/mine.json").read_text())) == [URL]
     refused(
-        fetch(tmp_path, [supplied | {"count": 4}, PART], **mirror(server)), "holds 3 files photos/*.jpg; expected 4"
+        fetch(tmp_path, [supplied | {"count": 4}, PART], **mirror(server)), "found 3 files photos/*.jpg, expected 4"
     )
 
 

@@ -77,7 +77,7 @@ def test_an_image_that_was_replaced_since_is_not_read_under_the_identity_of_its_
     import_local_split("mine", "test", "retrieval", "", "", supplied, tmp_path / "data/mine/test")
     split = read_split(tmp_path / "data", "mine", "test")
     paint(supplied / "test/images/1.png", "green")
-    with pytest.raises(SlqError, match=r"1\.png: not the image that its dataset was prepared with"):
+    with pytest.raises(SlqError, match=r"1\.png: the image has changed since its dataset was prepared"):
         split.open("images/1.png")
     assert split.open("images/2.png").size == (8, 8)
 
@@ -263,7 +263,7 @@ def test_a_link_to_nothing_among_what_is_copied_is_named(tmp_path, lost):
     (tmp_path / lost).symlink_to("nowhere")
     shutil.rmtree(tmp_path / "out")
     named = "flickr30k-images/3.jpg" if lost.startswith("disk") else "flickr30k-images"
-    refused(fetch(tmp_path, [part]), f"flickr30k/{named}: a link to nothing; mend it, or remove it")
+    refused(fetch(tmp_path, [part]), f"flickr30k/{named}: a link to nothing; repair or remove it")
     check_absent(tmp_path)
 
 

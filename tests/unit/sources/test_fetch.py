@@ -128,7 +128,7 @@ def test_a_repository_that_is_not_what_was_locked_stops(hub, bring, tmp_path):
         ({**PART, "revision": "f" * 40}, ("org/name@ffffffff", "has no such revision")),
         ({**PART, "revision": "v2"}, ("org/name@v2", "has no such revision")),
         ({**PART, "model": "org/other"}, ("org/other@main", "does not exist", "or is private")),
-        ({**SET, "count": 3}, ("holds 2 files */validation-*.parquet; expected 3",)),
+        ({**SET, "count": 3}, ("found 2 files */validation-*.parquet, expected 3",)),
         ({**SET, "files": ["*.csv"]}, ("found no file *.csv",)),
     ],
     ids=["a commit", "a tag", "a repository", "a number of files", "a name of files"],
@@ -236,7 +236,7 @@ def test_killed_after_a_file_it_fetches_the_others(hub, tmp_path):
 def test_a_flipped_byte_is_found_and_fetched_again(hub, bring, tmp_path):
     """The client looks at sizes alone."""
     hub.damage = True
-    refused(bring(), "not the hash of the hub's index: config.json, model.safetensors, tokenizer.json; removed")
+    refused(bring(), "hash differs from the hub's index: config.json, model.safetensors, tokenizer.json; removed")
     check_absent(tmp_path)
     assert files(tmp_path) == {}
     hub.damage = False

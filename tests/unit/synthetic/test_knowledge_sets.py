@@ -186,15 +186,15 @@ FAULTS = {
         {"image": "nobody", "query": "a coin"},
         ":2: no image 'nobody' in mini-coco/test; expected one",
     ),
-    "no query": ({"image": "ID", "query": " "}, ":2: the query is empty; every query needs words"),
+    "no query": ({"image": "ID", "query": " "}, ":2: the query is empty; expected a query with at least one word"),
     "the same line": (
         {"image": "ID", "query": "a kite"},
-        ":2: the same image and query as line 1; take one of them out",
+        ":2: the same image and query as line 1; remove one of the lines",
     ),
-    "another key": ({"image": "ID", "text": "a coin"}, ":2: the keys image, text; expected {"),
+    "another key": ({"image": "ID", "text": "a coin"}, ":2: found keys image, text; expected {"),
     "a number": ({"image": 7, "query": "a coin"}, ":2: image and query must be text; expected {"),
     "no object": (["ID", "a coin"], ":2: not a JSON object, found ['"),
-    "half a character": ({"image": "ID", "query": "a \ud83d coin"}, ":2: holds half a character"),
+    "half a character": ({"image": "ID", "query": "a \ud83d coin"}, ":2: contains half a character"),
     "no JSON": ("a coin", ":2: not valid JSON"),
 }
 
@@ -211,7 +211,7 @@ def test_a_fault_in_a_file_of_queries_names_its_line(gather, drawn, tmp_path, ca
 
 def test_a_file_of_queries_that_is_empty_or_absent_says_what_is_expected(gather, drawn, tmp_path, capsys):
     assert gather() == 1
-    assert "queries.jsonl: no query; expected one a line" in capsys.readouterr().err
+    assert "queries.jsonl: no query; expected one query per line" in capsys.readouterr().err
     given = {"dataset": "mine", "images_of": "mini-coco"}
     assert (
         run_job(
@@ -219,7 +219,7 @@ def test_a_file_of_queries_that_is_empty_or_absent_says_what_is_expected(gather,
         )
         == 1
     )
-    assert "absent: not found; expected a file with a query a line" in capsys.readouterr().err
+    assert "absent: not found; expected a file with one query per line" in capsys.readouterr().err
 
 
 def test_the_workflow_gathers_a_file_and_reads_it_again_when_it_changes(checkout):

@@ -87,7 +87,7 @@ def test_other_settings_data_or_recipe_train_from_scratch(
 @pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"x"), lambda path: path.unlink()])
 def test_damaged_weights_are_told_and_nothing_is_left_that_looks_finished(damage, settings, data, folder, tmp_path):
     damage(folder / NAME / WEIGHTS)
-    with pytest.raises(SlqError, match=r"mini-clip/model.safetensors: not the file that index.json describes"):
+    with pytest.raises(SlqError, match=r"mini-clip/model.safetensors: does not match its hash in index.json"):
         pretrain_encoder(settings, data, folder, tmp_path / "out")
     assert not (tmp_path / "out" / "manifest.json").exists()
 

@@ -1,1 +1,1 @@
-"""Shared by all subpackages: errors, small files, events, job attempts, snapshots, fingerprints, shared results."""
+"""Code shared by all subpackages: errors, files, events, job attempts, snapshots, code fingerprints, shared results."""

@@ -1,8 +1,8 @@
-"""Job attempts of a stage, read from their events: the time that counts, and the time of work that was repeated.
+"""Attempts of a stage's job, read from their events: the time of retained work, and the time of repeated work.
 
-Seconds are differences of one process's monotonic clock. Doubtful input (a clock that jumps, a torn line, a value that
-is no number) raises no error, as no result depends on it: it is returned beside the hours as an anomaly, which the
-ledger reports.
+Durations are differences of one process's monotonic clock. Invalid input (a clock that jumps, a torn line, a value that
+is not a number) raises no error, because no result depends on it. It is returned as an anomaly next to the hours, and
+the ledger reports it.
 """
 
 import json
@@ -17,21 +17,23 @@ from typing import Any, TypeGuard
 
 from slq.common.schema import EARLIER_VERSION
 
-EVENT_SCHEMA = 2  # version of the keys of a line
-CLOCK_TOLERANCE_SECONDS = 1.0  # seconds by which a running clock may be corrected
-CLOCK_DRIFT = 1e-3  # or this share of the elapsed time: twice the largest slew rate of a clock
+EVENT_SCHEMA = 2  # schema version of a line's keys
+# A difference between the clocks is tolerated up to the larger of these seconds and this share of the elapsed time. The
+# share is twice the largest rate at which a system slews its clock.
+CLOCK_TOLERANCE_SECONDS = 1.0
+CLOCK_DRIFT = 1e-3
 
 
 @dataclass(frozen=True)
 class Event:
-    """A line of an event file that can be counted.
+    """Valid line of an event file.
 
     Attributes:
-        line_number: the line's number in the file, from 1.
-        content: the JSON object of the line.
-        clock: seconds of the process's monotonic clock; in an older file, which has none, seconds since 1970.
+        line_number: number of the line in the file, from 1.
+        content: JSON object of the line.
+        clock: seconds on the process's monotonic clock; an older file has none, and seconds since 1970 are used.
         wall_time: seconds since 1970.
-        attempt: the number of the attempt, from 1.
+        attempt: number of the attempt, from 1.
         process: identifier of the process that wrote the line; the text "None" in an older file.
     """
 
@@ -44,13 +46,13 @@ class Event:
 
     @property
     def has_monotonic_clock(self) -> bool:
-        """Whether the line holds a time of the process's monotonic clock."""
+        """Whether the line has a time on the process's monotonic clock."""
         return is_finite_number(self.content.get("clock"))
 
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of work, from `start` (in the clock of `Event.clock`)."""
+    """Measured piece of work, which begins at `start` (on the clock of `Event.clock`)."""
 
     name: str
     start: float
@@ -60,7 +62,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Step:
-    """An optimizer step: its number, when it ended (as `Event.clock`), and its token counts, if they are recorded."""
+    """Optimiser step: its number, its end on the clock of `Event.clock`, and its token counts, if recorded."""
 
     number: int
     clock: float
@@ -69,15 +71,16 @@ class Step:
 
 @dataclass
 class JobAttempt:
-    """The work of one process on a stage.
+    """Work of one process on a stage.
 
     Attributes:
-        number: the number of the attempt, from 1.
+        number: number of the attempt, from 1.
         device: kind, name and count of the device, or None if no event records them.
-        slurm_job: the id of the Slurm job, or None outside Slurm.
-        start_step: the step from which training resumed; 0 if it started from the beginning.
-        last_retained_step: the last step of this attempt that is part of the finished run; infinity for the last
-            attempt.
+        slurm_job: id of the Slurm job, or None outside Slurm.
+        spans: measured pieces of work.
+        steps: optimiser steps.
+        start_step: step from which training resumed; 0 if it started from the beginning.
+        last_retained_step: last step of this attempt that is part of the finished run; infinity for the last attempt.
     """
 
     number: int
@@ -89,7 +92,7 @@ class JobAttempt:
     last_retained_step: float = float("inf")
 
     def seconds_by_span(self) -> dict[str, float]:
-        """Sum the seconds by kind of span; `repeated` is training time whose steps a later attempt did again."""
+        """Sum the seconds by name of span; `repeated` is the time of training steps that a later attempt repeated."""
         sums: dict[str, float] = defaultdict(float)
         for span in self.spans:
             retained = self._retained_seconds(span) if span.name == "train" else span.seconds
@@ -112,13 +115,13 @@ class JobAttempt:
 
 @dataclass(frozen=True)
 class StageAttempts:
-    """The attempts of a stage in order, and a sentence for each anomaly of their events, by line number if known."""
+    """Attempts of a stage in order, and a sentence about each anomaly in their events, with its line if known."""
 
     attempts: list[JobAttempt]
     anomalies: list[str]
 
     def seconds_by_span(self) -> dict[str, float]:
-        """Sum the seconds by kind of span over all attempts; `repeated` is a key only if training was repeated."""
+        """Sum the seconds by name of span over all attempts; `repeated` is missing if no training was repeated."""
         sums: dict[str, float] = defaultdict(float)
         for attempt in self.attempts:
             for name, seconds in attempt.seconds_by_span().items():
@@ -127,7 +130,7 @@ class StageAttempts:
 
 
 def read_attempts(path: Path) -> StageAttempts:
-    """Read the attempts in an event file; return no attempts, and the reason as an anomaly, if it cannot be read."""
+    """Read the attempts in an event file; if it cannot be read, return no attempts, and the reason as an anomaly."""
     try:
         return parse_attempts(path.read_bytes())
     except OSError as error:
@@ -137,8 +140,8 @@ def read_attempts(path: Path) -> StageAttempts:
 def parse_attempts(data: bytes) -> StageAttempts:
     """Parse the lines of an event file into attempts, in order.
 
-    A later attempt resumes from the step that its `resumed` event names, or else starts from the beginning; the steps
-    of the earlier attempt after that step count as repeated.
+    A later attempt resumes from the step in its `resumed` event, or else starts from the beginning. The earlier
+    attempt's steps after that step are repeated work.
     """
     anomalies: list[str] = []
     events = list(_parse_events(data, anomalies))
@@ -151,7 +154,7 @@ def parse_attempts(data: bytes) -> StageAttempts:
     anomalies += _find_attempt_anomalies(ordered_processes)
     for earlier, later in pairwise(attempts):
         earlier.last_retained_step = later.start_step
-    for index in range(len(attempts) - 2, -1, -1):  # a later attempt may resume before an earlier one
+    for index in range(len(attempts) - 2, -1, -1):  # a later attempt may resume from an earlier step
         attempts[index].last_retained_step = min(
             attempts[index].last_retained_step, attempts[index + 1].last_retained_step
         )
@@ -159,7 +162,7 @@ def parse_attempts(data: bytes) -> StageAttempts:
 
 
 def parse_event_lines(data: bytes) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """Yield the number and JSON object of each line of an event file; None for a line that is none, e.g. a torn one."""
+    """Yield the number and JSON object of each line of an event file; None for an invalid line, such as a torn one."""
     for number, line in enumerate(data.removesuffix(b"\n").split(b"\n") if data else [], start=1):
         try:
             content = json.loads(line.decode("utf-8"))
@@ -169,7 +172,7 @@ def parse_event_lines(data: bytes) -> Iterator[tuple[int, dict[str, Any] | None]
 
 
 def _parse_events(data: bytes, anomalies: list[str]) -> Iterator[Event]:
-    """Yield the events that can be counted, and append a sentence to `anomalies` for each line that cannot."""
+    """Yield the valid events, and append a sentence to `anomalies` for each invalid line."""
     for number, content in parse_event_lines(data):
         if content is None:
             anomalies.append(f"line {number}: cut off, or no event; left out")
@@ -189,7 +192,7 @@ def _parse_events(data: bytes, anomalies: list[str]) -> Iterator[Event]:
 
 
 def _find_invalid_key(content: Mapping[str, Any]) -> str | None:
-    """Return the first key of an event whose value cannot be counted, or None if there is none."""
+    """Return the first key of an event that has an invalid value, or None if all values are valid."""
     required = {"span": ["seconds"], "step": ["step"], "resumed": ["step"]}.get(str(content.get("event")), [])
     for key in ("clock", "time", "attempt", *required):
         value = content.get(key)
@@ -207,7 +210,7 @@ def _find_invalid_key(content: Mapping[str, Any]) -> str | None:
 
 
 def _build_attempt(events: Sequence[Event]) -> JobAttempt:
-    """Build the attempt of one process from its events; a span that never ended lasts until its last event."""
+    """Build the attempt of one process from its events; a span without an end lasts until the process's last event."""
     attempt, open_spans = JobAttempt(events[0].attempt), list[Event]()
     for event in events:
         content = event.content
@@ -234,7 +237,7 @@ def _build_attempt(events: Sequence[Event]) -> JobAttempt:
 
 
 def _pop_begin_event(event: Event, open_spans: list[Event]) -> Event | None:
-    """Remove the event that began a span from the open spans and return it; None if no such event was written."""
+    """Remove the `begin` event of a span from the open spans and return it; return None if there is no such event."""
     for index in range(len(open_spans) - 1, -1, -1):
         if _span_name(open_spans[index]) == _span_name(event):
             return open_spans.pop(index)
@@ -244,8 +247,8 @@ def _pop_begin_event(event: Event, open_spans: list[Event]) -> Event | None:
 def _find_clock_jumps(events: Sequence[Event]) -> Iterator[str]:
     """Yield a sentence for each event at which the wall clock jumps.
 
-    Within one process it jumps if it differs from the monotonic clock by more than the tolerance; between processes, if
-    it steps back by more than the tolerance.
+    Within one process, the wall clock is compared with the monotonic clock. Between processes, only a step back can be
+    detected.
     """
     latest: Event | None = None
     last_by_process: dict[tuple[int, str], Event] = {}
@@ -267,7 +270,7 @@ def _find_clock_jumps(events: Sequence[Event]) -> Iterator[str]:
 
 
 def _find_attempt_anomalies(ordered_processes: Sequence[Sequence[Event]]) -> Iterator[str]:
-    """Yield a sentence for processes that overlap in time, which are all counted, and for attempts without events."""
+    """Yield a sentence for each pair of processes that overlap in time, and for attempts without events."""
     for number, (earlier, later) in enumerate(pairwise(ordered_processes), start=1):
         if later[0].line_number < earlier[-1].line_number:
             line = later[0].line_number
@@ -279,7 +282,7 @@ def _find_attempt_anomalies(ordered_processes: Sequence[Sequence[Event]]) -> Ite
 
 
 def is_finite_number(value: Any) -> TypeGuard[float]:
-    """Return whether a value is a number that can be added: neither NaN, infinity nor a boolean."""
+    """Return whether a value is a finite number, and not a boolean."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
@@ -289,7 +292,7 @@ def _span_name(event: Event) -> str:
 
 
 def _complete_device(device: Any) -> Mapping[str, Any] | None:
-    """Return a device if its kind, name and count are known, else None."""
+    """Return a device if it has a kind, a name and a count, else None."""
     is_complete = (
         isinstance(device, Mapping) and {"kind", "name"} <= device.keys() and is_finite_number(device.get("count"))
     )

@@ -1,4 +1,9 @@
-"""The exceptions that commands and jobs print as a message, and how a process ends with them, in any terminal."""
+"""Exceptions that commands and jobs print as one message, and their exit statuses.
+
+SlqError is the class of all errors that a user can fix: invalid input, a missing or damaged file, a wrong setting. Its
+message names the place (file, line or key), what was found, what was expected, and what to do. Functions of this
+package raise it in such cases even if their docstrings do not mention it.
+"""
 
 import codecs
 import errno
@@ -7,28 +12,28 @@ import os
 import sys
 from collections.abc import Callable
 
-# What a terminal without these characters shows in their place; of others it shows the code.
+# Replacements of these characters on a terminal that cannot show them. Other such characters are shown as their code.
 LOOKALIKES = {"\u2013": "-", "\u2212": "-", "±": "+-", "→": "->", "†": "+", "…": "...", "“": '"', "”": '"', "·": "."}
 ADVICE = {
-    errno.ENOSPC: "make room, and the same command goes on",
-    errno.EDQUOT: "make room, and the same command goes on",
-    errno.EROFS: "the disk is mounted read-only: name a folder on another, or mount it for writing",
+    errno.ENOSPC: "free disk space, then run the same command again to resume",
+    errno.EDQUOT: "free disk space, then run the same command again to resume",
+    errno.EROFS: "the disk is mounted read-only: use a folder on another disk, or mount this one for writing",
 }
-INTERRUPTED = 130  # exit status after Ctrl-C, as shells give it
+INTERRUPTED = 130  # exit status after Ctrl-C, by the convention of shells
 
 
 class SlqError(Exception):
-    """An error that the user can fix: its message names the file or key, what was expected, and what to do."""
+    """Error that the user can fix; its message names the file or key, what was expected, and what to do."""
 
     status = 1  # exit status of the process
 
     def __init__(self, message: str) -> None:
-        """Put the message into one line, whatever a library, or the name of a file, brings into it."""
+        """Join the message into one line; texts of libraries and file names may contain newlines."""
         super().__init__(" ".join(message.splitlines()))
 
 
 class TextError(SlqError):
-    """A text that a model cannot take; who knows the item that it belongs to adds that to the message."""
+    """Error about a text that a model cannot process; a caller that knows the text's item adds it to the message."""
 
     def __init__(self, message: str, text: str = "") -> None:
         """Create an error about a text."""
@@ -37,50 +42,50 @@ class TextError(SlqError):
 
 
 class VerificationError(SlqError):
-    """Fetched data that fails its check: it is not kept, as resuming from it would fail again."""
+    """Error about fetched data that fails its check; the data is removed, because a resumed fetch would fail again."""
 
 
 class SchemaError(SlqError):
-    """A stored file has another schema than this version reads."""
+    """Error about a stored file with another schema than the one this version reads."""
 
 
 def run_reporting_errors(work: Callable[[], None]) -> int:
-    """Do the work of a command or job; return 0, or the exit status of its error after printing the message on stderr.
+    """Run a command or job; print the message of its error on stderr, and return the exit status.
 
-    What the system refuses (files, memory) becomes a message here, whatever library asked for it; what a library itself
-    refuses, where that library is called. Everything else is a bug, and leaves a traceback.
+    System errors (files, memory) are converted to messages here, whichever library caused them. Errors of a library are
+    converted where the library is called. Any other exception is a bug and leaves a traceback.
     """
     try:
         work()
         sys.stdout.flush()
     except SlqError as error:
         return _report(str(error), error.status)
-    except BrokenPipeError:  # whoever read the output, such as `head`, has read enough
+    except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         return _report(describe_os_error(error), 1)
     except (MemoryError, RuntimeError) as error:
-        # Of torch, which is not imported here: a GPU's memory by the class, a CPU's by the words.
+        # Torch is not imported here, so its errors are recognised by the class name (GPU) or the message (CPU).
         of_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
         if not (isinstance(error, MemoryError) or of_torch):
             raise
-        return _report(f"not enough memory: {error or 'none is left'}; ask for more, or lower a batch size", 1)
+        return _report(f"not enough memory: {error or 'none is left'}; request more, or lower a batch size", 1)
     except KeyboardInterrupt:
         return _report("interrupted", INTERRUPTED)
     return 0
 
 
 def describe_os_error(error: OSError) -> str:
-    """Describe what the system refused: the file, if it is known, the reason, and what to do where that is known."""
+    """Describe a system error: the file, if known, the reason, and advice, if there is any."""
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
     advice = ADVICE.get(error.errno or 0, "")
     if names and names[0].startswith(os.path.expanduser("~/.cache/")) and "XDG_CACHE_HOME" not in os.environ:
-        advice = "set XDG_CACHE_HOME to a folder that can be written"
+        advice = "set XDG_CACHE_HOME to a writable folder"
     return ": ".join([*names, error.strerror or str(error)]) + (f"; {advice}" if advice else "")
 
 
 def configure_terminal() -> None:
-    """Let stdout and stderr take any text: what their encoding lacks is shown by a lookalike, or by its code."""
+    """Let stdout and stderr accept any text; a character that their encoding lacks is replaced by a similar one."""
     codecs.register_error("lookalike", _replace_with_lookalikes)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -88,7 +93,7 @@ def configure_terminal() -> None:
 
 
 def _replace_with_lookalikes(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Replace characters that an encoding lacks; a handler of `codecs`."""
+    """Replace characters that an encoding lacks by similar ones, or else by their code (handler for `codecs`)."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]

@@ -1,6 +1,7 @@
-"""Events of jobs, the only input of the ledger of hours: one JSON object per line (docs/hours.md).
+"""Event files of jobs, with one JSON object per line (docs/hours.md).
 
-They record when each stage of a job ran, on which device, and how long it took.
+Events record when each stage of a job ran, on which device, and how long it took. They are the only input of the ledger
+of GPU hours.
 """
 
 import json
@@ -28,10 +29,10 @@ RECORDED_PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pi
 
 
 class EventLog:
-    """An event file to which one process appends. A span ends only when the device has finished its work.
+    """Event file to which one process appends.
 
-    An I/O error of the file does not stop the work that the events describe: events that cannot be written stay in
-    memory, a warning is printed once, and writing them is tried again with the next event.
+    An I/O error does not stop the job: events that cannot be written are kept in memory, a warning is printed once, and
+    the next event tries to write them again.
     """
 
     def __init__(self, path: Path, **common_fields: Any) -> None:
@@ -39,11 +40,11 @@ class EventLog:
 
         Args:
             path: the event file.
-            common_fields: fields that every line repeats: which run, which device, which attempt.
+            common_fields: fields of every line: the run, the device, the attempt.
         """
         self.path, self.common_fields = path, {**common_fields, "process": uuid.uuid4().hex[:8]}
         self.earlier_bytes = read_earlier_events(path)
-        # Keep the next line apart from a torn one that could not be removed.
+        # If a torn last line could not be removed, begin with a newline.
         ends_torn = self.earlier_bytes and not self.earlier_bytes.endswith(b"\n")
         self.own_bytes, self.num_bytes_written, self.has_warned = bytearray(b"\n" if ends_torn else b""), 0, False
         self.seconds_by_span: dict[str, float] = defaultdict(float)
@@ -52,9 +53,9 @@ class EventLog:
 
     @classmethod
     def for_next_attempt(cls, path: Path, **common_fields: Any) -> "EventLog":
-        """Open the event file for one more attempt, whose events follow those of the attempts that it holds.
+        """Open the event file for another attempt, and append its events to those of earlier attempts.
 
-        They name the device of this process, unless `common_fields` has another `device`.
+        The events name the device of this process, unless `common_fields` has a `device`.
         """
         return cls(path, **{"device": describe_device()} | common_fields, attempt=next_attempt_number(path))
 
@@ -69,15 +70,16 @@ class EventLog:
                     self.num_bytes_written += file.write(self.own_bytes[self.num_bytes_written :]) or 0
         except OSError as error:
             if not self.has_warned:
-                print(f"slq: events are kept, not written: {self.path}: {error.strerror}", file=sys.stderr, flush=True)
+                message = f"events cannot be written and are kept in memory: {self.path}: {error.strerror}"
+                print(f"slq: warning: {message}", file=sys.stderr, flush=True)
             self.has_warned = True
 
     @contextmanager
     def span(self, name: str, **fields: Any) -> Iterator[None]:
-        """Measure a stretch of work: init, staging, feature_cache, train, eval or save.
+        """Measure a piece of work: init, staging, feature_cache, train, eval or save.
 
-        Its beginning is written too, so that the time of a process that is killed is known up to its last event. A span
-        whose body raises is written with `failed`.
+        The span ends when the device has finished its work. A `begin` event is written too, so that the time of a
+        killed process is known up to its last event. If the body raises, the span is written with `failed`.
         """
         start, start_clock, joules_before = time.time(), time.perf_counter(), self.read_joules()
         self.write("begin", name=name, start=start, **fields)
@@ -100,16 +102,16 @@ class EventLog:
                 self.seconds_by_span[name] += seconds
 
     def content(self) -> bytes:
-        """Return the events of all attempts as bytes, even if the file itself could not be written or is lost."""
+        """Return the events of all attempts as bytes, even if the file could not be written or was removed."""
         return self.earlier_bytes + bytes(self.own_bytes)
 
     def publish(self, path: Path) -> None:
-        """Copy the events of all attempts to `path`, the output that the rule declares."""
+        """Write the events of all attempts to `path`, an output of the rule."""
         write_bytes(path, replace_invalid_lines(self.content()))
 
 
 def read_earlier_events(path: Path) -> bytes:
-    """Read the events of earlier attempts; if the file exists but cannot be read, return a line with an anomaly."""
+    """Read the events of earlier attempts; return a line with an anomaly if the file exists but cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -120,12 +122,12 @@ def read_earlier_events(path: Path) -> bytes:
 
 
 def anomaly_line(message: str) -> bytes:
-    """Format an anomaly of the events beside it as a line of JSON, without a line end."""
+    """Format an anomaly as a line of JSON, without a newline."""
     return json.dumps({"event": "anomaly", "message": message}).encode()
 
 
 def replace_invalid_lines(data: bytes) -> bytes:
-    """Replace each line that is not a JSON object, e.g. one that was torn, with an anomaly, for publication."""
+    """Replace each line that is not a JSON object, such as a torn line, by an anomaly, for publication."""
     lines = [
         anomaly_line(f"line {number}: cut off, or no event; left out") if content is None else line
         for line, (number, content) in zip(data.split(b"\n"), parse_event_lines(data), strict=False)
@@ -134,9 +136,9 @@ def replace_invalid_lines(data: bytes) -> bytes:
 
 
 def next_attempt_number(path: Path) -> int:
-    """Return the number of this attempt, one more than the highest in the event file.
+    """Return the number of this attempt: the highest number in the event file plus one.
 
-    A last line that a kill left incomplete is removed from the file.
+    An incomplete last line, left by a killed process, is removed from the file.
     """
     try:
         data = path.read_bytes()
@@ -150,20 +152,20 @@ def next_attempt_number(path: Path) -> int:
 
 
 def synchronize() -> None:
-    """Wait until the device has finished its work; a clock that is read before then does not measure that work."""
+    """Wait until the GPU, if any, has finished its work; a clock that is read earlier does not measure that work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def peak_memory_gb() -> float:
-    """Return the peak memory since the process began, in GB: reserved on the GPU, or without one, resident memory."""
+    """Return the peak memory of this process in GB: reserved GPU memory, or resident memory without a GPU."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_reserved() / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def describe_device() -> dict[str, Any]:
-    """Return kind, name and count (GPUs, or CPU threads) of the device that this process computes on."""
+    """Return the kind, the name and the count (of GPUs or CPU threads) of this process's device."""
     if torch.cuda.is_available():
         return {"kind": "cuda", "name": torch.cuda.get_device_name(), "count": 1}
     return {"kind": "cpu", "name": cpu_name(), "count": torch.get_num_threads()}
@@ -182,9 +184,9 @@ def cpu_name() -> str:
 def probe_gpu() -> tuple[list[dict[str, Any]], Callable[[], float | None]]:
     """Return this process's GPU with its power limit (an empty list without a GPU), and a function that reads joules.
 
-    NVML is queried by UUID, as it ignores CUDA_VISIBLE_DEVICES. The energy counter starts when the driver is loaded and
-    counts all users of the GPU, so on a shared GPU it does not measure one job. Power limit and joules are None where
-    the driver, or this GPU, does not answer.
+    NVML ignores CUDA_VISIBLE_DEVICES, so the GPU is queried by its UUID. The energy counter starts when the driver is
+    loaded and covers all processes on the GPU, so on a shared GPU it does not measure one job. The power limit and the
+    joules are None if the driver does not report them for this GPU.
     """
     if not torch.cuda.is_available():
         return [], lambda: None
@@ -196,11 +198,11 @@ def probe_gpu() -> tuple[list[dict[str, Any]], Callable[[], float | None]]:
     try:
         pynvml.nvmlInit()
         handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-    except pynvml.NVMLError:  # no driver library in a container, or a part of a GPU
+    except pynvml.NVMLError:  # the container lacks the driver library, or the device is a part of a GPU
         return [gpu], lambda: None
 
     def query_driver(query: Callable[[Any], int]) -> float | None:
-        """Query the driver for a value in thousandths (milliwatts, millijoules) and convert it to watts or joules."""
+        """Query the driver for a value in milliwatts or millijoules, and convert it to watts or joules."""
         try:
             return query(handle) / 1000
         except pynvml.NVMLError:
@@ -211,7 +213,7 @@ def probe_gpu() -> tuple[list[dict[str, Any]], Callable[[], float | None]]:
 
 
 def provenance(image_processor: Any) -> dict[str, Any]:
-    """Return the provenance of a result: commit, versions of Python and packages, image processor and Slurm job."""
+    """Return the provenance of a result: commit, versions of Python and packages, image processor, Slurm job."""
     return {
         "git": git_state(),
         "python": platform.python_version(),
@@ -227,10 +229,10 @@ def package_versions() -> dict[str, str]:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Return commit and dirty flag of the working folder; None outside a repository or if git fails.
+    """Return the commit and the dirty flag of the working folder; None outside a repository or if git fails.
 
-    Changed or new files in `results` make nothing dirty: runs write them there for a person to commit. That git refuses
-    the repository of another owner is said on stderr, with the command that permits it.
+    Changed or new files in `results` do not set the dirty flag, because runs write them there for the user to commit.
+    If git refuses a repository of another owner, a warning on stderr names the command that permits it.
     """
     status = ("status", "--porcelain", "--", ":/", ":(top,exclude)results")
     try:
@@ -241,17 +243,19 @@ def git_state() -> dict[str, Any] | None:
         if b"safe.directory" in error.stderr:
             command = error.stderr.decode(errors="replace").strip().splitlines()[-1].strip()
             print(
-                f"slq: no commit is noted: git does not trust the owner of this folder; call {command}", file=sys.stderr
+                f"slq: warning: the commit is not recorded, because git does not trust the owner of this folder; "
+                f"run {command}",
+                file=sys.stderr,
             )
         return None
     return {"commit": commit.decode(), "dirty": bool(changed)}
 
 
 def _run_git(*words: str) -> bytes:
-    """Return what git prints, without blanks around it.
+    """Run git and return its output, without blanks around it.
 
     Raises:
-        OSError: there is no git.
-        subprocess.CalledProcessError: it fails.
+        OSError: git is not installed.
+        subprocess.CalledProcessError: git fails.
     """
     return subprocess.run(["git", *words], capture_output=True, check=True).stdout.strip()

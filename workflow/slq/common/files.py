@@ -1,4 +1,4 @@
-"""Small files: written completely or not at all, and read with errors that name the file."""
+"""Small files, which are written completely or not at all, and read with errors that name the file."""
 
 import csv
 import fcntl
@@ -16,17 +16,17 @@ from slq.common.errors import SlqError
 
 PairsHook = Callable[[list[tuple[str, Any]]], Any]
 REMAKE = "delete it and make it again"
-SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")  # half a character in JSON, which another half should follow
+SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")  # half of a surrogate pair in JSON
 
 
 def one_line(error: Exception) -> str:
-    """Return the message of a library's error in one line; of an error without a message its class."""
+    """Return the message of a library's error in one line, or the name of its class if it has no message."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 @contextmanager
 def wrap_read_errors(path: Path) -> Iterator[None]:
-    """Raise an SlqError that names the file if it cannot be read, and the line if that is not encoded in UTF-8."""
+    """Convert errors of reading a file to an SlqError that names the file, and the line if it is not valid UTF-8."""
     try:
         yield
     except OSError as error:
@@ -34,23 +34,19 @@ def wrap_read_errors(path: Path) -> Iterator[None]:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise SlqError(f"{path}:{line}: cannot be read: {error}; save it as UTF-8") from error
-    except ValueError as error:  # a name that no file can have
+    except ValueError as error:  # an invalid file name
         raise SlqError(f"{path}: cannot be read: {error}") from error
 
 
 def read_text(path: Path) -> str:
-    """Read a UTF-8 file with its line ends unchanged, without a byte-order mark.
-
-    Raises:
-        SlqError: the file cannot be read, or is in another encoding (the message names the first such line).
-    """
+    """Read a UTF-8 file with unchanged newlines, without a byte-order mark."""
     with wrap_read_errors(path):
         return path.read_bytes().decode("utf-8-sig")
 
 
 @contextmanager
 def wrap_write_errors(path: Path) -> Iterator[None]:
-    """Raise an SlqError that names the file or folder if it cannot be written."""
+    """Convert errors of writing a file or folder to an SlqError that names it."""
     try:
         yield
     except OSError as error:
@@ -58,11 +54,9 @@ def wrap_write_errors(path: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file atomically: under a temporary name beside `path`, flushed to the disk, then renamed.
+    """Write a file atomically: under a temporary name next to `path`, flushed to the disk, then renamed.
 
-    Raises:
-        SlqError: the file cannot be written, e.g. because the disk is full; an existing file at `path` is then
-            unchanged.
+    If the file cannot be written, for example because the disk is full, an existing file at `path` is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with wrap_write_errors(path):
@@ -78,7 +72,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text as UTF-8 with `write_bytes`, with its line ends unchanged; half a character is an error as well."""
+    """Write a text as UTF-8 with `write_bytes`, with unchanged newlines; a lone surrogate is an error."""
     try:
         data = text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -87,10 +81,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, obj: Any) -> None:
-    """Write JSON that a person can diff: sorted keys, two-space indent, a newline at the end.
+    """Write JSON in a form that is easy to diff: sorted keys, two-space indent, a newline at the end.
 
     Raises:
-        SlqError: `obj` holds NaN or an infinity, which JSON cannot represent, or the file cannot be written.
+        SlqError: `obj` contains NaN or an infinity, which JSON cannot represent, or the file cannot be written.
     """
     try:
         text = json.dumps(obj, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
@@ -103,12 +97,13 @@ def parse_json(text: str, location: str, advice: str = REMAKE, hook: PairsHook |
     """Parse JSON.
 
     Args:
-        location: the file, or its line, for messages.
-        advice: what to do about text that is no JSON, for the message.
+        text: the JSON text.
+        location: file, or file and line, for messages.
+        advice: advice for the message if the text is not JSON.
         hook: `object_pairs_hook` of `json.loads`.
 
     Raises:
-        SlqError: the text is not JSON, or holds half a character.
+        SlqError: the text is not JSON, or contains a lone surrogate.
     """
     try:
         content = json.loads(text, object_pairs_hook=hook)
@@ -120,46 +115,44 @@ def parse_json(text: str, location: str, advice: str = REMAKE, hook: PairsHook |
 
 
 def require_utf8(content: Any, location: str) -> None:
-    """Check that a JSON-like value can be encoded in UTF-8.
+    """Check that a JSON-like value can be encoded in UTF-8, that is, has no lone surrogate.
 
-    Raises:
-        SlqError: it holds a lone surrogate, which escapes of JSON and Python can represent; the message shows it.
+    Escapes in JSON and in Python can represent a lone surrogate.
     """
     try:
         json.dumps(content, ensure_ascii=False, default=str, skipkeys=True).encode("utf-8")
     except UnicodeEncodeError as error:
         excerpt = error.object[max(error.start - 20, 0) : error.start + 20]
-        raise SlqError(f"{location}: holds half a character, {excerpt!r}; write it whole, or leave it out") from error
+        raise SlqError(
+            f"{location}: contains half a character, {excerpt!r}; write the whole character, or remove it"
+        ) from error
 
 
 def read_json(path: Path) -> Any:
-    """Read the content of a JSON file.
-
-    Raises:
-        SlqError: the file is missing, unreadable, or not JSON.
-    """
+    """Read the content of a JSON file."""
     return parse_json(read_text(path), str(path))
 
 
 def write_jsonl(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
-    """Write one JSON object per line, keys sorted."""
+    """Write one JSON object per line, with sorted keys."""
     write_text(path, "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read the objects of a JSONL file of ours; errors are those of `read_json_objects`."""
+    """Read the objects of a JSONL file that this package has written."""
     return list(read_json_objects(path, REMAKE))
 
 
 def read_json_objects(path: Path, advice: str = "expected an object in every line") -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects of a file, one a line.
+    """Yield the JSON objects of a file, which has one object per line.
 
     Args:
-        advice: what to do about a line that is none, for the message.
+        path: the file.
+        advice: advice for the message if a line is not a JSON object.
 
     Raises:
-        SlqError: the file cannot be read, or a line is no object, has a key twice, or has text that cannot be encoded;
-            the message names file and line.
+        SlqError: the file cannot be read, or a line is not a JSON object, has a key twice, or contains a lone
+            surrogate; the message names the line.
     """
     for number, line in enumerate(read_text_lines(path), start=1):
         item = parse_json(line, f"{path}:{number}", advice, reject_duplicate_keys)
@@ -169,12 +162,9 @@ def read_json_objects(path: Path, advice: str = "expected an object in every lin
 
 
 def read_text_lines(path: Path) -> list[str]:
-    """Read the lines of a UTF-8 file, split at line feeds only: a text may hold other line separators, such as U+2028.
+    """Read the lines of a UTF-8 file, split only at line feeds, because a text may contain separators such as U+2028.
 
-    A carriage return before a line feed, as Windows writes it, belongs to no line.
-
-    Raises:
-        SlqError: the file cannot be read, or is in another encoding.
+    A carriage return before a line feed, as in Windows files, is removed.
     """
     text = read_text(path).replace("\r\n", "\n")
     return text.removesuffix("\n").split("\n") if text else []
@@ -189,16 +179,12 @@ def reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice")
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} occurs twice")
     return found
 
 
 def read_csv(path: Path) -> tuple[Any, list[tuple[dict[str, str], int]]]:
-    """Read the names of a CSV file's columns, and its rows, each with its line number.
-
-    Raises:
-        SlqError: the file cannot be read.
-    """
+    """Read the column names of a CSV file, and its rows, each with its line number."""
     reader = csv.DictReader(StringIO(read_text(path), newline=""))
     try:
         return reader.fieldnames, [(row, reader.line_num) for row in reader]
@@ -207,27 +193,25 @@ def read_csv(path: Path) -> tuple[Any, list[tuple[dict[str, str], int]]]:
 
 
 def read_csv_rows(path: Path, columns: list[str]) -> list[tuple[dict[str, str], int]]:
-    """Read the rows of a CSV file with exactly these columns, each with its line number.
-
-    Raises:
-        SlqError: the file cannot be read, has other columns, or a row has more or fewer fields.
-    """
+    """Read the rows of a CSV file, each with its line number; the file must have exactly these columns."""
     names, rows = read_csv(path)
     if names != columns:
         raise SlqError(f"{path}: columns are {names}; expected {columns}")
     for row, line in rows:
         if None in row or None in row.values():
-            raise SlqError(f"{path}:{line}: not {len(columns)} fields; a comma within one needs quotes around it")
+            raise SlqError(f"{path}:{line}: expected {len(columns)} fields; quote a field that contains a comma")
     return rows
 
 
 def walk_files(folder: Path, skipped: dict[Path, str], ancestors: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Yield the regular files below a folder, following links, in no order.
+    """Yield the regular files below a folder, following links, in arbitrary order.
 
-    A link to one of the folders that it is in is not followed again.
+    A link to one of its own parent folders is not followed.
 
     Args:
-        skipped: receives the reason by path of what cannot be followed: a link to nothing, an unreadable folder.
+        folder: the folder.
+        skipped: receives each path that cannot be followed, with the reason: a broken link, an unreadable folder.
+        ancestors: resolved parent folders, for recursive calls.
     """
     resolved = folder.resolve()
     if resolved in ancestors:
@@ -247,51 +231,45 @@ def walk_files(folder: Path, skipped: dict[Path, str], ancestors: tuple[Path, ..
 
 
 def printable(path: Path | str) -> str:
-    """Return a path as text that any file can hold: bytes of a name that are not UTF-8 as `\\xe9`."""
+    """Return a path as valid UTF-8 text; a byte of the name that is not UTF-8 is written as `\\xe9`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 @contextmanager
 def wrap_parquet_errors(path: Path, advice: str) -> Iterator[None]:
-    """Raise an SlqError that names the file for what pyarrow and pandas raise if it is no parquet that can be read."""
+    """Convert errors of pyarrow and pandas for an unreadable parquet file to an SlqError that names the file."""
     try:
         yield
-    # pyarrow's own errors are among these: ArrowInvalid is a ValueError.
+    # These classes include pyarrow's own errors; ArrowInvalid, for example, is a ValueError.
     except (OSError, ValueError, TypeError, LookupError, NotImplementedError, OverflowError, MemoryError) as error:
         raise SlqError(f"{path}: not a readable parquet file ({one_line(error)}); {advice}") from error
 
 
 def hash_file(path: Path, algorithm: str = "sha256") -> str:
-    """Compute the SHA-256 of a file's bytes, in hexadecimal, or another hash that hashlib offers (`algorithm`).
-
-    Published hashes may be of another kind than SHA-256.
-
-    Raises:
-        SlqError: the file is missing or unreadable.
-    """
+    """Compute the hash of a file in hexadecimal, by default its SHA-256; `algorithm` may be any of hashlib's."""
     with wrap_read_errors(path), open(path, "rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def hash_json(content: Any) -> str:
-    """Compute the SHA-256 of a JSON-like value, independent of the order of its keys."""
+    """Compute the SHA-256 of a JSON-like value; it does not depend on the order of keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def try_lock(file: IO[Any]) -> bool:
-    """Lock an open file and return True, or return False if another process holds the lock.
+    """Lock an open file; return whether this succeeded, or another process holds the lock.
 
-    The kernel releases the lock when its process ends, even if it is killed.
+    The kernel releases the lock when the process ends, even if the process is killed.
 
     Raises:
-        SlqError: the file system has no locks.
+        SlqError: the file system does not support locks.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
-        raise SlqError(f"{file.name}: cannot be locked: {error.strerror}; take a disk that has locks") from error
+        raise SlqError(f"{file.name}: cannot be locked: {error.strerror}; use a disk that supports locks") from error
     return True
 
 
@@ -306,13 +284,10 @@ def fsync_path(path: Path) -> None:
 
 @contextmanager
 def exclusive_lock(path: Path, refusal_message: str = "") -> Iterator[None]:
-    """Hold a lock file that only one process can hold at a time, and wait for it unless `refusal_message` is given.
+    """Hold a lock file that only one process can hold at a time.
 
-    The kernel releases the lock when its process ends.
-
-    Raises:
-        SlqError: the file cannot be opened for writing, or a `refusal_message` is given and another process holds the
-            lock.
+    If another process holds the lock, raise an error with the `refusal_message`, or wait if it is empty. The kernel
+    releases the lock when the process ends.
     """
     with wrap_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

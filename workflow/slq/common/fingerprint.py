@@ -1,8 +1,10 @@
-"""Fingerprints of the package's code, one per job: an edit re-runs the jobs that depend on it, a comment none.
+"""Fingerprints of the package's code, one for each job.
 
-A job's entry is its function (slq/jobs.py); all modules that this function's module imports, directly or not, are
-included. A registry imports its members by name: of these, only the ones that the job uses are included. A fingerprint
-is computed from source files without importing them, as every cluster job computes one.
+An edit of code re-runs the jobs whose fingerprint changes; comments and docstrings change no fingerprint.
+A fingerprint covers the job's function (slq/jobs.py), its module, and all modules that it imports, directly or not. A
+registry imports its members by name; only the members that the job uses are covered.
+
+Fingerprints are computed from source files without importing them, which is fast; every cluster job computes one.
 """
 
 import ast
@@ -15,38 +17,39 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
 JOBS_PREFIX = "slq.jobs:"
-# Modules that cannot change the result of a job, with the reason. Code that only reads results includes them all in its
-# fingerprint, as it reports what some of them wrote, and takes only seconds.
+# Modules that cannot change the result of a job, with the reason. Jobs that only read results do not exempt them,
+# because these jobs report what some of the modules have written, and re-running them takes only seconds.
 EXEMPT_MODULES = {
-    "slq.common.errors": "words of messages",
-    "slq.common.events": "notes beside a job: times, devices, energy, versions and the commit",
-    "slq.common.attempts": "reads these notes; hours are counted again from them by what reports",
-    "slq.training.job": "when a process trains, and never what: a lock, a deadline, Slurm's queue",
-    "slq.common.fingerprint": "names code, and is part of no result",
-    "slq.common.parameters": "carries the parameters, which are a trigger themselves",
-    "slq.methods.plan": "what a method costs, and never what it learns",
-    "slq.jobs": "calls functions; of an entry in it, the function counts",
+    "slq.common.errors": "texts of messages",
+    "slq.common.events": "records about a job: times, devices, energy, versions and the commit",
+    "slq.common.attempts": "reads these records, from which reporting jobs compute the hours again",
+    "slq.training.job": "when a process trains, not what it computes: a lock, a deadline, Slurm's queue",
+    "slq.common.fingerprint": "identifies code, and is part of no result",
+    "slq.common.parameters": "passes the parameters, whose change is itself a reason to re-run a job",
+    "slq.methods.plan": "the cost of a method, not what it learns",
+    "slq.jobs": "calls functions; for an entry in it, the function itself is hashed",
 }
 REPORTING_PACKAGES = {"cost", "reporting", "claims"}
-# By registry, members of its classes that change no result of a job (and names that begin with one and an underscore):
-# of a method how it looks, what it costs, how it is exported; of a kind of baselines what only makes its settings.
+# Attributes and methods, by registry, of the registry's classes that do not change the result of a job. A name that
+# begins with a listed name and an underscore is ignored as well. For a method these are its appearance, cost and
+# export; for a kind of baselines, the functions that only build its settings.
 IGNORED_MEMBERS = {
     "slq.methods": ("label", "color", "plan", "export", "card"),
     "slq.baselines.kinds": ("schema", "table_group", "describe", "inputs", "settings"),
 }
-UNREPORTED_MEMBERS = {"slq.methods": ("build", "export")}  # the same for jobs that only read results
+UNREPORTED_MEMBERS = {"slq.methods": ("build", "export")}  # ignored in the fingerprints of jobs that only read results
 
 
 @dataclass(frozen=True)
 class SourceModule:
-    """The facts about a source file that its fingerprint needs.
+    """Properties of a source file that its fingerprint needs.
 
     Attributes:
-        syntax_sha256: SHA-256 of its syntax tree, without docstrings and positions.
-        imports: names that it imports from the package, anywhere in it: `slq.a.b`, or `slq.a.b.c`, where c may be a
-            name in the module b.
-        registries: packages whose modules it imports by file name: `import_module(f"slq.a.{name}")`.
-        data_files: files or folders beside it that it reads: `Path(__file__).parent / "name"`.
+        syntax_sha256: SHA-256 of the syntax tree, without docstrings and positions.
+        imports: names that are imported from the package anywhere in the file: `slq.a.b`, or `slq.a.b.c`, where c may
+            be a name in the module b.
+        registries: packages whose modules are imported by file name: `import_module(f"slq.a.{name}")`.
+        data_files: files or folders in the same folder that are read: `Path(__file__).parent / "name"`.
     """
 
     syntax_sha256: str
@@ -56,15 +59,15 @@ class SourceModule:
 
 
 def fingerprint(*entries: str, package: Path = PACKAGE, **members: Collection[str] | None) -> str:
-    """Hash the code of a job: its functions' modules, and all modules that they import.
+    """Hash the code of a job: the modules of its entries, and all modules that they import.
 
     Args:
-        entries: functions, `slq.a.b:function`, or modules, `slq.a.b`. Of an entry in `slq.jobs`, which lists all jobs,
-            only the function itself counts.
-        package: the folder of the package.
-        members: of each registry, by the name of its folder (`families`, `dual_encoders`, `methods`, `kinds`), the
-            members that the job uses; by default all. Others are not hashed, so that adding one makes no run out of
-            date.
+        entries: functions, `slq.a.b:function`, or modules, `slq.a.b`. An entry in `slq.jobs`, which lists all jobs,
+            covers only the function itself.
+        package: folder of the package.
+        members: the members that the job uses of each registry, by the name of the registry's folder (`families`,
+            `dual_encoders`, `methods`, `kinds`); None or a missing name stands for all members. Other members are not
+            hashed, so that a new member does not make runs out of date.
     """
     digest = hashlib.sha256()
     for name in import_closure(*entries, package=package, **members):
@@ -76,12 +79,12 @@ def fingerprint(*entries: str, package: Path = PACKAGE, **members: Collection[st
 
 
 def import_closure(*entries: str, package: Path = PACKAGE, **members: Collection[str] | None) -> list[str]:
-    """List the names of the entries' modules and of all modules that they import, directly or not, sorted.
+    """List the sorted names of the entries' modules and of all modules that they import, directly or not.
 
     A function of `slq.jobs` is listed as `slq.jobs:function`. The arguments are those of `fingerprint`.
 
     Raises:
-        ValueError: a name is no module of the package, nor held by one.
+        ValueError: a name is neither a module of the package nor a name in such a module.
     """
     names = [entry if entry.startswith(JOBS_PREFIX) else entry.partition(":")[0] for entry in entries]
     only_reports = reads_results_only(*entries)
@@ -104,12 +107,12 @@ def import_closure(*entries: str, package: Path = PACKAGE, **members: Collection
 
 
 def reads_results_only(*entries: str) -> bool:
-    """Return whether a job only reads results: nothing is exempt of it; labels of methods and messages count too."""
+    """Return whether a job only reads results; its fingerprint covers all modules, labels of methods and messages."""
     return all(entry.split(".")[1] in REPORTING_PACKAGES for entry in entries)
 
 
 def _read_module(name: str, package: Path, only_reports: bool) -> tuple[Path, SourceModule]:
-    """Return the file and the facts of a module, or of a function of `slq.jobs`.
+    """Return the file and the properties of a module, or of a function of `slq.jobs`.
 
     Raises:
         ValueError: the package has no such module.
@@ -123,13 +126,13 @@ def _read_module(name: str, package: Path, only_reports: bool) -> tuple[Path, So
 
 @cache
 def _module_path(name: str, package: Path) -> Path | None:
-    """Return the file of a module, or the __init__.py of a package; None if there is neither."""
+    """Return the file of a module, or the __init__.py of a package; None if neither exists."""
     base = package.joinpath(*name.partition(":")[0].split(".")[1:])
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
 
 
 def _package_modules(package_name: str, package: Path) -> list[str]:
-    """List the members of a registry: its package's modules that define a class, but for a leading underscore."""
+    """List the members of a registry: the modules that define a class and have no leading underscore."""
     paths = package.joinpath(*package_name.split(".")[1:]).glob("[!_]*.py")
     return sorted(path.stem for path in paths if re.search("^class ", path.read_text(encoding="utf-8"), re.MULTILINE))
 
@@ -145,13 +148,13 @@ def _hash_data_files(path: Path) -> str:
 
 @cache
 def _parse_module(path: Path, function: str, ignored: tuple[str, ...], messages_count: bool) -> SourceModule:
-    """Parse a source file, or one function of it, and collect what its fingerprint needs.
+    """Parse a source file, or one function of it, and collect the properties that its fingerprint needs.
 
     Args:
         path: the file.
-        function: the name of the function; empty for the whole file.
-        ignored: members of its classes that do not count.
-        messages_count: whether the texts count that an error is raised with; other arguments of it always do.
+        function: name of the function; empty for the whole file.
+        ignored: attributes and methods of its classes that are ignored.
+        messages_count: whether texts in a `raise` statement are hashed; its other arguments always are.
     """
     tree: ast.AST = ast.parse(path.read_text(encoding="utf-8"), str(path))
     if function:
@@ -186,12 +189,12 @@ def _parse_module(path: Path, function: str, ignored: tuple[str, ...], messages_
 
 
 def _is_text(node: ast.expr) -> bool:
-    """Return whether an expression is a string in the source, whatever it is formatted with."""
+    """Return whether an expression is a string literal or an f-string."""
     return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
 def _defines_member(node: ast.stmt, members: Collection[str]) -> bool:
-    """Return whether a statement of a class defines one of these members, or a name that begins with one."""
+    """Return whether a statement in a class defines one of `members`, or a name that begins with one."""
     match node:
         case ast.FunctionDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
             names = [name]
@@ -203,7 +206,7 @@ def _defines_member(node: ast.stmt, members: Collection[str]) -> bool:
 
 
 def _syntax_tokens(node: object) -> Iterator[str]:
-    """Yield the tokens of a syntax tree, without empty fields, as versions of Python differ in which fields exist."""
+    """Yield the tokens of a syntax tree, without empty fields, because Python versions differ in their fields."""
     if isinstance(node, ast.AST):
         yield type(node).__name__
         for field in node._fields:

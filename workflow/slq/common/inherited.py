@@ -1,6 +1,6 @@
-"""Results inherited from the untouched base: how a file refers to the one whose numbers it shares.
+"""Results that a run inherits from base, and their references to the file with the inherited metrics.
 
-A method that trains nothing that text generation uses has base's retention metrics.
+A method that trains no parameter used in text generation has the retention metrics of base.
 """
 
 import os
@@ -12,17 +12,14 @@ from slq.common.errors import SlqError
 from slq.common.files import read_json
 from slq.common.schema import wrap_content_errors
 
-RUN_DEPTH = 4  # folders between a preset's and a file of a run
-OWN_INPUTS = ("adapter", "answers")  # inputs that an inheriting file may have of its own
+RUN_DEPTH = 4  # number of folders between the preset's folder and a file of a run
+OWN_INPUTS = ("adapter", "answers")  # inputs of an inheriting file that may differ from those of base
 
 
 def inherited_metrics_path(path: Path, content: Mapping[str, Any]) -> Path | None:
     """Return the file from which a result inherits its metrics, or None if it inherits none.
 
     `path` is `<preset>/<backbone>/<method>/seed<k>/<kind>/<dataset>.json`.
-
-    Raises:
-        SlqError: the result does not name it by a text.
     """
     if "inherits_from" not in content:
         return None
@@ -32,7 +29,7 @@ def inherited_metrics_path(path: Path, content: Mapping[str, Any]) -> Path | Non
 
 
 def preset_folder(path: Path) -> Path:
-    """Return the folder of the preset whose results a file of a run belongs to."""
+    """Return the folder of the preset to which a file of a run belongs."""
     return (path if len(path.parents) > RUN_DEPTH else path.absolute()).parents[: RUN_DEPTH + 1][-1]
 
 
@@ -40,12 +37,12 @@ def read_inherited_metrics(path: Path, content: Mapping[str, Any]) -> tuple[Path
     """Read the file from which a result inherits its metrics; return its path and content.
 
     Raises:
-        SlqError: that file does not exist, or was made from other inputs than the inheriting one.
+        SlqError: that file does not exist, or was made from other inputs than the inheriting file.
     """
     inherited_path = inherited_metrics_path(path, content)
     if inherited_path is None or not os.path.isfile(inherited_path):
         raise SlqError(
-            f"{path}: its numbers are those of {inherited_path}, which does not exist; put it there, or delete {path}"
+            f"{path}: inherits its metrics from {inherited_path}, which does not exist; restore it, or delete {path}"
         )
     inherited_content = read_json(inherited_path)
     with wrap_content_errors(path, "check it again"):

@@ -1,4 +1,4 @@
-"""Progress of long loops: a bar on a terminal, and a line every ten seconds in a log."""
+"""Progress of long loops, as a bar on a terminal or as a line every ten seconds in a log."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -10,7 +10,7 @@ LOG_SECONDS = 10
 
 
 class Progress(tqdm):
-    """A progress bar on standard error; in a log it writes lines, and none if the loop ends before one is due."""
+    """Progress bar on standard error; in a log it prints lines, but none if the loop ends within ten seconds."""
 
     def __init__(self, iterable: Iterable[Any] | None = None, **options: Any) -> None:
         if not sys.stderr.isatty():
@@ -19,7 +19,7 @@ class Progress(tqdm):
 
     @staticmethod
     def status_printer(file: TextIO) -> Callable[[str], None]:
-        """Return what prints the bar: over itself on a terminal, as a line of its own in a log."""
+        """Return the function that prints the bar: on a terminal over the last one, in a log on a separate line."""
         if file.isatty():
             return tqdm.status_printer(file)
         return lambda text: print(text, file=file, flush=True)

@@ -1,4 +1,4 @@
-"""Registries: folders whose modules each define one class, which is found by the module's name."""
+"""Registries: folders of modules that each define one class, which is looked up by the module's name."""
 
 from types import ModuleType
 from typing import Any, ClassVar, get_origin
@@ -7,16 +7,18 @@ from slq.common.errors import SlqError
 
 
 def find_class(module: ModuleType, base: Any, meaning: str, documentation: str) -> Any:
-    """Return the one subclass of `base` that a module defines, with the module's name as its `name`.
+    """Return the only subclass of `base` that a module defines, and set its `name` to the module's name.
 
-    Its parts are the abstract functions of `base` and its class variables but `name`; none has a default.
+    The subclass must define the abstract functions of `base`, and all class variables of `base` except `name`.
 
     Args:
-        meaning: what the class stands for, with its article: `a method`.
-        documentation: where it is described.
+        module: the module.
+        base: the base class.
+        meaning: noun phrase for the class in messages, with an article: `a method`.
+        documentation: page that describes the class.
 
     Raises:
-        SlqError: there is not exactly one, or it lacks a part.
+        SlqError: the module does not define exactly one subclass, or the subclass is incomplete.
     """
     file = f"{module.__name__.replace('.', '/')}.py"
     own = [one for one in vars(module).values() if isinstance(one, type) and one.__module__ == module.__name__]
@@ -28,8 +30,8 @@ def find_class(module: ModuleType, base: Any, meaning: str, documentation: str) 
     missing = [part for part in values if not hasattr(found, part)] + sorted(found.__abstractmethods__)
     if missing:
         raise SlqError(
-            f"{file}: the class {found.__name__} has no `{missing[0]}`; {meaning} has no default for it: add it "
-            f"({base.__module__.replace('.', '/')}.py and {documentation} say what it is)"
+            f"{file}: the class {found.__name__} has no `{missing[0]}`, which {meaning} must define: add it "
+            f"({base.__module__.replace('.', '/')}.py and {documentation} describe it)"
         )
     found.name = module.__name__.rpartition(".")[2]
     return found

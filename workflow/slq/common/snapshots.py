@@ -1,4 +1,4 @@
-"""Snapshots of backbones and other sources: complete if manifest.json exists, and identified by its hash."""
+"""Snapshots of backbones and other sources, which are complete if they have a manifest.json with their hash."""
 
 import hashlib
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ SCHEMA = 1
 
 
 def write_manifest(folder: Path, source: dict[str, Any], files: Mapping[str, str] | None = None) -> None:
-    """Write manifest.json with the SHA-256 of every file; its presence means that the folder is complete.
+    """Write manifest.json with the SHA-256 of every file, which marks the folder as complete.
 
     Args:
-        folder: the folder of the snapshot.
-        source: where the files come from.
-        files: the hashes by path, if they are known; else every file of the folder is hashed.
+        folder: folder of the snapshot.
+        source: origin of the files.
+        files: hashes by path; if None, every file in the folder is hashed.
     """
     if files is None:
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "manifest.json"]
@@ -31,24 +31,16 @@ def write_manifest(folder: Path, source: dict[str, Any], files: Mapping[str, str
 
 
 def snapshot_sha256(folder: Path) -> str:
-    """Read the SHA-256 of a snapshot from its manifest.
-
-    Raises:
-        SlqError: there is no manifest, or it has none.
-    """
+    """Read the SHA-256 of a snapshot from its manifest."""
     with wrap_content_errors(folder / "manifest.json", "fetch or make the snapshot again"):
         return read_json(folder / "manifest.json")["sha256"]
 
 
 def require_weights(folder: Path) -> None:
-    """Check that a folder is a snapshot with safetensors weights.
-
-    Raises:
-        SlqError: it has no config.json or no *.safetensors.
-    """
+    """Check that a folder is a model snapshot with config.json and safetensors weights."""
     if not (folder / "config.json").is_file():
         raise SlqError(f"{folder}: expected a model snapshot, found no config.json; fetch the backbone again")
     if not any(folder.glob("*.safetensors")):
         raise SlqError(
-            f"{folder}: holds config.json but no *.safetensors; put the weights beside it (other formats are not read)"
+            f"{folder}: contains config.json but no *.safetensors; add weights in this format, as no other is read"
         )

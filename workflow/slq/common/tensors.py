@@ -1,4 +1,4 @@
-"""Tensors in safetensors files: written completely or not at all, and read with errors that name the file."""
+"""Tensors in safetensors files, which are written completely or not at all, and read with errors that name the file."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -14,18 +14,19 @@ from slq.common.files import fsync_path, one_line
 
 
 def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None, advice: str = "make room"
+    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None, advice: str = "free disk space"
 ) -> None:
-    """Write tensors atomically: under a temporary name beside `path`, flushed to the disk, then renamed.
+    """Write tensors atomically: under a temporary name next to `path`, flushed to the disk, then renamed.
+
+    If they cannot be written, for example because the disk is full, an existing file at `path` is unchanged.
 
     Args:
-        metadata: texts in the file's header.
-        advice: what to do if they cannot be written.
-
-    Raises:
-        SlqError: they cannot be written, e.g. because the disk is full; an existing file at `path` is then unchanged.
+        path: the file.
+        tensors: tensors by name.
+        metadata: texts for the header of the file.
+        advice: advice for the message if the tensors cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.tmp")  # one name: what a kill leaves is written over
+    temporary = path.with_name(f".{path.name}.tmp")  # a fixed name, so that the file of a killed process is overwritten
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -42,18 +43,14 @@ def write_tensors(
 
 
 def read_tensors(path: Path, advice: str = "make it again") -> dict[str, Tensor]:
-    """Read the tensors of a file.
-
-    Raises:
-        SlqError: it cannot be read, or is not a whole safetensors file.
-    """
+    """Read all tensors of a safetensors file onto the CPU."""
     with wrap_safetensors_errors(path, advice):
         return load_file(path)
 
 
 @contextmanager
 def wrap_safetensors_errors(path: Path, advice: str, error_class: type[SlqError] = SlqError) -> Iterator[None]:
-    """Raise an error that names the file for what safetensors raises if its tensors are not those that are read."""
+    """Convert errors of an unreadable safetensors file, or of missing tensors, to an error that names the file."""
     try:
         yield
     except (SafetensorError, OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:

@@ -1,1 +1,1 @@
-"""The configuration: reading it, checking it against its schema, and selecting the settings of each job."""
+"""Configuration: reading, validation against the schema, and selection of the settings of each job."""

@@ -1,4 +1,4 @@
-"""The settings of baseline jobs, cut from the configuration as `slq.config.job_settings` does for runs."""
+"""Settings of the baseline jobs, selected from the configuration as in `slq.config.job_settings`."""
 
 from slq.baselines.registry import find_baselines
 from slq.common.errors import SlqError
@@ -9,14 +9,14 @@ from slq.methods.registry import BASE
 
 
 def baseline_settings(config: Config, name: str) -> Config:
-    """Build the settings of evaluating a baseline: those of all kinds, and its kind's own."""
+    """Build the settings for evaluating a baseline: those common to all kinds, and those of its kind."""
     kind, entry = find_baselines(config)[name]
     common = {"preset": config["preset"], "baseline": name, "kind": kind.name}
     return common | {"datasets": datasets_with_variants(config)} | kind.settings(config, entry)
 
 
 def embedding_settings(config: Config, model: Config) -> Config:
-    """Return how a model embeds: a dual encoder, by its key `encoder`, or a `backbone` with its `readout`."""
+    """Return the settings of embedding with a model: a dual `encoder`, or a `backbone` with a `readout`."""
     if "encoder" in model:
         settings = {"encoder": model["encoder"]}
     else:
@@ -30,7 +30,7 @@ def embedding_settings(config: Config, model: Config) -> Config:
 
 
 def baseline_inputs(config: Config, name: str) -> dict[str, str]:
-    """Return of each input of a baseline the file in scratch whose presence means that it is ready."""
+    """Return a file in scratch for each input of a baseline; the input is ready if the file exists."""
     kind, entry = find_baselines(config)[name]
     files = {}
     for part, (catalogue, one) in kind.inputs(config, entry).items():
@@ -42,13 +42,13 @@ def baseline_inputs(config: Config, name: str) -> dict[str, str]:
 
 
 def baseline_models(config: Config) -> list[tuple[str, str]]:
-    """List the models of the preset's baselines, as catalogue and name of each."""
+    """List the models of the preset's baselines, as pairs of catalogue and name."""
     inputs = [one for kind, entry in find_baselines(config).values() for one in kind.inputs(config, entry).values()]
     return [(catalogue, name) for catalogue, name in dict.fromkeys(inputs) if catalogue != "methods"]
 
 
 def baseline_members(config: Config, name: str) -> dict[str, list[str] | None]:
-    """Return the members of registries that a baseline uses, including those of its first stage, and its kind."""
+    """Return the registry members that a baseline uses, including its kind and the members of its first stage."""
     kind, entry = find_baselines(config)[name]
     inputs = kind.inputs(config, entry).values()
     backbones, encoders, methods = (
@@ -58,11 +58,7 @@ def baseline_members(config: Config, name: str) -> dict[str, list[str] | None]:
 
 
 def pilot_settings(config: Config, backbone: str) -> Config:
-    """Build the settings of the pilot on a backbone.
-
-    Raises:
-        SlqError: the preset has no pilot.
-    """
+    """Build the settings of the pilot on a backbone."""
     pilot = active_pilot(config)
     return dict(
         backbone=backbone,
@@ -73,11 +69,7 @@ def pilot_settings(config: Config, backbone: str) -> Config:
 
 
 def pilot_layout(config: Config) -> Config:
-    """Build the settings of the pilot's figure.
-
-    Raises:
-        SlqError: the preset has no pilot.
-    """
+    """Build the settings of the pilot's figure."""
     pilot, preset = active_pilot(config), active_preset(config)
     return dict(
         preset=config["preset"],
@@ -87,14 +79,10 @@ def pilot_layout(config: Config) -> Config:
 
 
 def active_pilot(config: Config) -> Config:
-    """Return the pilot of the active preset.
-
-    Raises:
-        SlqError: the preset has no pilot.
-    """
+    """Return the pilot of the active preset, which must have one."""
     if "pilot" not in active_preset(config):
         raise SlqError(
-            f"config: presets.{config['preset']}.pilot is missing; name texts and images there (docs/tables.md, Pilot)"
+            f"config: presets.{config['preset']}.pilot is missing; list texts and images there (docs/results.md, Pilot)"
         )
     pilot: Config = active_preset(config)["pilot"]
     return pilot

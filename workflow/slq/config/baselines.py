@@ -1,24 +1,24 @@
-"""A baseline as the tables know it: a system that the extended Table 1 shows beside the runs. It has no seed."""
+"""Description of a baseline for the tables: a system without seeds that the extended Table 1 compares with the runs."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A retrieval system to which the runs are compared.
+    """Retrieval system with which the runs are compared.
 
     Attributes:
-        name: the name of its folder, `results/<preset>/baselines/<name>`.
-        label: its label in tables.
-        group: the group of Table 1 extended that holds it (`slq.baselines.registry.BaselineKind`).
-        paper_row: the row of the paper's table that it reproduces or replaces; empty if there is none.
-        encoder: the dual encoder that embeds for it, a key of `encoders`, or None.
-        backbone: the backbone that embeds for it or re-ranks, a key of `backbones`, or None.
-        readout: for a baseline that embeds with a backbone, a key of `readouts`.
-        first_stage: the system that retrieves the candidates to re-rank: a method on the same backbone, or a
+        name: name of its folder, `results/<preset>/baselines/<name>`.
+        label: label in tables.
+        group: group of rows in the extended Table 1 (`slq.baselines.registry.BaselineKind`).
+        paper_row: row of the paper's table that the baseline reproduces or replaces; empty if there is none.
+        encoder: dual encoder that computes the embeddings, a key of `encoders`, or None.
+        backbone: backbone that computes the embeddings or re-ranks, a key of `backbones`, or None.
+        readout: a key of `readouts` if a backbone computes the embeddings.
+        first_stage: system that retrieves the candidates for re-ranking: a method on the same backbone, or a
             comparator.
-        reranker: the method whose backbone re-ranks.
-        trained_on: in words, the training data of a comparator, or of the comparator that finds the candidates.
+        reranker: method whose backbone re-ranks the candidates.
+        trained_on: description of the training data of the comparator, which may be the first stage.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""The settings from which cost is computed, before a run and after it.
+"""Settings for computing costs, before and after a run.
 
-Imported whenever the Snakefile is read, like job_settings.py, so no heavy imports here.
+This module is imported whenever the Snakefile is read, like job_settings.py, so its imports must be fast.
 """
 
 from slq.baselines.registry import find_baselines
@@ -10,7 +10,7 @@ from slq.config.runs import list_run_seeds, merge_training_resources, merge_trai
 from slq.methods.registry import BASE
 
 NO_PIXEL_LIMIT = 1e12  # pixels
-SCHEDULE_KEYS = ("learning_rate", "warmup_steps")  # hyperparameters of all methods, which cost nothing
+SCHEDULE_KEYS = ("learning_rate", "warmup_steps")  # hyperparameters of every method that do not change its cost
 
 
 def forecast_settings(config: Config) -> Config:
@@ -40,7 +40,7 @@ def forecast_settings(config: Config) -> Config:
 
 
 def ledger_settings(config: Config) -> Config:
-    """Build the settings of the ledger: the preset's runs, and the settings with which their hours are counted."""
+    """Build the settings of the ledger: the preset's runs, and the devices and prices of their GPU hours."""
     preset, accounting = active_preset(config), config["accounting"]
     return dict(
         preset=config["preset"],
@@ -57,23 +57,25 @@ def ledger_settings(config: Config) -> Config:
 
 
 def train_step_settings(config: Config, backbone: str, batch: int, dtype: str) -> Config:
-    """Return the settings of `slq bench`: a backbone's sizes, and batches like those of the training set.
+    """Return the settings of `slq bench`: a backbone's sizes, and batches with as many captions as in training.
 
-    The batches have as many captions per image as the training set of the preset.
+    The number of captions per image is that of the preset's training set.
 
     Raises:
-        SlqError: config.yaml does not give the number of images or texts of the training set.
+        SlqError: config.yaml lacks the number of images or texts of the training set, or the proposed method has no
+            queries.
     """
     preset, entry, accounting = active_preset(config), config["backbones"][backbone], config["accounting"]
     size = _dataset_sizes(config, preset["train_dataset"])["size"]
     missing = [key for key in ("images", "texts") if "train" not in size.get(key, {})]
     if missing:
         key = f"datasets.{preset['train_dataset']}.size.{missing[0]}.train"
-        raise SlqError(f"config: {key} is missing; a bench fills its batches as the training set does")
+        raise SlqError(f"config: {key} is missing; slq bench needs the number of captions per image in training")
     queries = method_entry(preset, config["proposed_method"]).hyperparameters.get("queries")
     if queries is None:
         raise SlqError(
-            f"config: proposed_method is {config['proposed_method']}, which has no queries; a bench times queries"
+            f"config: proposed_method is {config['proposed_method']}, which has no queries; slq bench needs a method "
+            "with queries"
         )
     images, texts = size["images"]["train"], size["texts"]["train"]
     return {
@@ -95,7 +97,7 @@ def train_step_settings(config: Config, backbone: str, batch: int, dtype: str) -
 
 
 def _method_settings(preset: Config) -> Config:
-    """Return the hyperparameters by method that may cost something; of variants, what each is of, and its label."""
+    """Return the hyperparameters of each method that may change its cost, and the method and label of each variant."""
     entries = variants(preset)
     merged = preset["hyperparameters"] | {name: one.hyperparameters for name, one in entries.items()}
     costing = {name: {key: one[key] for key in one if key not in SCHEDULE_KEYS} for name, one in merged.items()}
@@ -104,18 +106,18 @@ def _method_settings(preset: Config) -> Config:
 
 
 def architecture(config: Config, backbone: str) -> Config:
-    """Return the sizes of a backbone as in its config.json; empty if config.yaml does not give them."""
+    """Return the sizes of a backbone as in its config.json; empty if config.yaml lacks them."""
     entry = config["backbones"][backbone]
     sizes: Config = entry["pretrain"]["model"] if "pretrain" in entry else entry.get("architecture", {})
     return sizes
 
 
 def _backbone_sizes(config: Config, name: str) -> Config:
-    """Return a backbone's architecture, how each method trains on it, and how its images are tiled or resized."""
+    """Return a backbone's architecture, the training settings of each method on it, and its limits on image size."""
     preset, entry = active_preset(config), config["backbones"][name]
-    methods = {BASE, *preset["methods"]}  # equivalence checks run base even if no row shows it
+    methods = {BASE, *preset["methods"]}  # equivalence checks run base even if no row of the tables shows it
     processor_size = entry.get("pretrain", {}).get("image_processor", {}).get("size", {})
-    processor_size = {} if isinstance(processor_size, int) else processor_size  # a side has no limits
+    processor_size = {} if isinstance(processor_size, int) else processor_size  # an int is a fixed side, not a limit
     pixels = [processor_size.get("shortest_edge", 0), processor_size.get("longest_edge", NO_PIXEL_LIMIT)]
     limits = []
     for dataset in preset["retention_datasets"]:
@@ -135,9 +137,9 @@ def _backbone_sizes(config: Config, name: str) -> Config:
 
 
 def paper_audit_settings(config: Config) -> Config:
-    """Build the settings of the audit of the paper's tables: its own method, and the sizes of its models.
+    """Build the settings of the audit of the paper's tables: the paper's method, and the sizes of its models.
 
-    The sizes come from the first preset that has only the paper's backbones; there are none without such a preset.
+    The sizes come from the first preset that has only the paper's backbones; without such a preset there are no sizes.
     """
     paper_presets = [
         name
@@ -149,7 +151,7 @@ def paper_audit_settings(config: Config) -> Config:
 
 
 def _dataset_sizes(config: Config, name: str) -> Config:
-    """Return the number of images and texts of a dataset; for a synthetic one, those that will be generated."""
+    """Return the number of images and texts of a dataset; for a synthetic dataset, the numbers to be generated."""
     entry = config["datasets"][name]
     size = dict(entry.get("size", {}))
     if "synthetic" in entry and "texts_per_image" in size:

@@ -1,7 +1,9 @@
-"""The settings of each rule's jobs, cut from the configuration.
+"""Settings of each rule's jobs, selected from the configuration.
 
-Snakemake re-runs a job when its settings change, and ignores the rest of the configuration: they hold everything that
-can change the result of the rule. Imported whenever the Snakefile is read, so no heavy imports here.
+Snakemake re-runs a job if its settings change, and ignores the rest of the configuration. The settings of a rule must
+therefore contain everything that can change its result.
+
+This module is imported whenever the Snakefile is read, so its imports must be fast.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +27,8 @@ from slq.config.runs import (
 def synthetic_split_settings(config: Config, name: str, split: str) -> Config:
     """Build the settings of a synthetic split: its slice of all scenes (or signs), and the wording of its captions.
 
-    Slices are consecutive, in the order of `datasets`. A dataset that describes another's scenes has the same slice.
+    Slices are consecutive, in the order of `datasets`. A dataset with other captions for the scenes of another dataset
+    has the slice of that dataset.
     """
     datasets = config["datasets"]
     words = datasets[name]["synthetic"].get("words", "plain")
@@ -52,9 +55,9 @@ def synthetic_split_settings(config: Config, name: str, split: str) -> Config:
 
 
 def local_split_arguments(config: Config, name: str, split: str) -> Config:
-    """Build the arguments of importing a local split; a layout or a meaning of equal images that is not given is empty.
+    """Build the arguments of `slq.datasets.local.import_local_split`.
 
-    `hub_layout` is given if the folder is not in the prepared form; `same_image` says which lines are one image.
+    `hub_layout` and `same_image` are empty if the dataset's entry lacks them.
     """
     entry = config["datasets"][name]
     optional = {key: entry.get(key, "") for key in ("hub_layout", "same_image")}
@@ -62,13 +65,13 @@ def local_split_arguments(config: Config, name: str, split: str) -> Config:
 
 
 def prepare_settings(config: Config, name: str, split: str, hash_id_lists: Callable[[Config], Any]) -> Config:
-    """Build the settings of preparing a split from a fetched source: how the source lists it, and what it must hold.
+    """Build the settings for preparing a split from a fetched source: its annotation files and expected counts.
 
     Args:
-        config: the checked configuration.
-        name: the dataset.
-        split: the split.
-        hash_id_lists: returns the hashes of the files that `include_ids` and `exclude_ids` name
+        config: the validated configuration.
+        name: name of the dataset.
+        split: name of the split.
+        hash_id_lists: function that returns the hashes of the files in `include_ids` and `exclude_ids`
             (`slq.sources.file_hashes`).
     """
     entry = config["datasets"][name]
@@ -90,17 +93,17 @@ def prepare_settings(config: Config, name: str, split: str, hash_id_lists: Calla
 
 
 def query_dataset_settings(config: Config, name: str) -> Config:
-    """Build the settings of a dataset of user-written queries: the dataset whose images they describe."""
+    """Build the settings of a dataset of user-written queries: its name, and the dataset that has the images."""
     return {"dataset": name, "images_of": parent_dataset(config["datasets"][name])}
 
 
 def used_members(
     config: Config, backbones: Sequence[str] = (), encoders: Sequence[str] = (), methods: Sequence[str] = ()
 ) -> dict[str, list[str] | None]:
-    """Return the members of registries in use, the keyword arguments of `fingerprint`: of a variant, its method.
+    """Return the registry members that a job uses, as keyword arguments of `slq.common.fingerprint.fingerprint`.
 
-    The type of an encoder that is not pre-trained here is in its config.json, which may not be fetched yet:
-    `dual_encoders` is then None, which means all types. See `slq.common.fingerprint`.
+    A variant uses the member of its method. The type of an encoder that is not pre-trained here is in its config.json,
+    which may not be fetched yet. In that case `dual_encoders` is None, which stands for all types.
     """
     kinds = [config["encoders"][name].get("pretrain", {}).get("model", {}).get("model_type") for name in encoders]
     return {
@@ -111,26 +114,26 @@ def used_members(
 
 
 def pretrain_settings(config: Config, backbone: str) -> Config:
-    """Build the settings of pre-training a backbone."""
+    """Build the settings for pre-training a backbone."""
     entry = config["backbones"][backbone]
     return dict(backbone=backbone, family=entry["family"], seed=config["synthetic"]["seed"], **entry["pretrain"])
 
 
 def pretrain_encoder_settings(config: Config, encoder: str) -> Config:
-    """Build the settings of pre-training a dual encoder."""
+    """Build the settings for pre-training a dual encoder."""
     entry = config["encoders"][encoder]
     return dict(encoder=encoder, seed=config["synthetic"]["seed"], **entry["pretrain"])
 
 
 def fetch_settings(config: Config, catalogue: str, name: str, hash_local_folder: Callable[[Config], str]) -> Config:
-    """Build the settings of fetching a source, or a backbone or encoder from a source or a local folder.
+    """Build the settings for fetching a source, or a backbone or encoder from a source or a local folder.
 
     Args:
-        config: the checked configuration.
+        config: the validated configuration.
         catalogue: `sources`, `backbones` or `encoders`.
-        name: the entry of the catalogue.
-        hash_local_folder: returns the hash of the files in a user's folder (`slq.sources.file_hashes`), so that changed
-            files change the settings.
+        name: name of the entry in the catalogue.
+        hash_local_folder: function that returns the hash of the files in a user's folder (`slq.sources.file_hashes`),
+            so that changed files change the settings.
     """
     entry = config[catalogue][name]
     source = entry.get("source", name)
@@ -145,7 +148,7 @@ def fetch_settings(config: Config, catalogue: str, name: str, hash_local_folder:
 
 
 def reference_check_settings(config: Config) -> Config:
-    """Build the settings of the reference check: public models, and the datasets that they are checked on."""
+    """Build the settings of the reference check: public models, and the datasets on which they are evaluated."""
     preset = active_preset(config)
     return {
         "encoders": preset["reference_encoders"],
@@ -165,7 +168,7 @@ def audit_settings(config: Config) -> Config:
 
 
 def train_settings(config: Config, backbone: str, method: str) -> Config:
-    """Build the settings of training a run, without its seed."""
+    """Build the settings for training a run, without its seed."""
     preset, entry = active_preset(config), config["backbones"][backbone]
     return dict(
         **_run_settings(config, backbone, method),
@@ -175,25 +178,25 @@ def train_settings(config: Config, backbone: str, method: str) -> Config:
 
 
 def _run_settings(config: Config, backbone: str, method: str) -> Config:
-    """Return preset, backbone and method of a run, and how its backbone is loaded and prompted."""
+    """Return the preset, backbone and method of a run, its prompt, and the settings for loading its backbone."""
     run = {"preset": config["preset"], "backbone": backbone} | method_entry(active_preset(config), method).settings
     return run | backbone_loading_settings(config, backbone) | {"prompt": active_preset(config)["prompt"]}
 
 
 def backbone_loading_settings(config: Config, backbone: str) -> Config:
-    """Return how a backbone is loaded: the adapter of its model family, and the dtype."""
+    """Return the settings for loading a backbone: its model family, and the dtype."""
     return {"family": config["backbones"][backbone]["family"], "dtype": active_preset(config)["dtype"]}
 
 
 def stored_image_cache(config: Config, backbone: str, method: str) -> str | None:
-    """Return what a job before training caches of a run's images: features or kv; None if nothing is cached."""
+    """Return which cache of images a job must build before training: features or kv; None for no such job."""
     training = merge_training_settings(active_preset(config), config["backbones"][backbone], method)
     image_cache: str = training["image_cache"]
     return image_cache if image_cache in DISK_CACHE_MODES else None
 
 
 def feature_cache_settings(config: Config, backbone: str, method: str) -> Config:
-    """Build the settings of the job that caches image features, or keys and values; no hyperparameter is among them."""
+    """Build the settings of the job that caches image features, or keys and values, without hyperparameters."""
     preset, entry = active_preset(config), config["backbones"][backbone]
     training = merge_training_settings(preset, entry, method)
     return dict(
@@ -204,14 +207,14 @@ def feature_cache_settings(config: Config, backbone: str, method: str) -> Config
 
 
 def lr_sweep_settings(config: Config, backbone: str, method: str) -> Config:
-    """Build the settings of a run's learning-rate sweep: those of training without the rate, and the grid."""
+    """Build the settings of a run's learning-rate sweep: the training settings without the rate, and the grid."""
     settings = train_settings(config, backbone, method)
     hyperparameters = {key: value for key, value in settings["hyperparameters"].items() if key != "learning_rate"}
     return {**settings, "hyperparameters": hyperparameters, "lr_sweep": active_preset(config)["lr_sweep"]}
 
 
 def retrieval_settings(config: Config, backbone: str) -> Config:
-    """Build the settings of evaluating a run on the retrieval datasets, including the knowledge datasets."""
+    """Build the settings for evaluating a run on the retrieval datasets, including the knowledge datasets."""
     preset = active_preset(config)
     return dict(
         **backbone_loading_settings(config, backbone),
@@ -222,7 +225,7 @@ def retrieval_settings(config: Config, backbone: str) -> Config:
 
 
 def datasets_with_variants(config: Config, extra_datasets: Sequence[str] = ()) -> list[Config]:
-    """List the retrieval datasets and `extra_datasets`, each with its evaluation variants and the one in tables."""
+    """List the retrieval datasets and `extra_datasets`, each with its evaluation variants and its variant in tables."""
     datasets = []
     for name in (*active_preset(config)["retrieval_datasets"], *extra_datasets):
         entry = config["datasets"][name]
@@ -234,7 +237,7 @@ def datasets_with_variants(config: Config, extra_datasets: Sequence[str] = ()) -
 
 
 def retention_settings(config: Config, backbone: str) -> Config:
-    """Build the settings of evaluating a run on the retention datasets; `scored_as` of each selects its scorers."""
+    """Build the settings for evaluating a run on the retention datasets; `scored_as` selects a dataset's scorer."""
     preset, entry = active_preset(config), config["backbones"][backbone]
     benchmarks = {name: config["datasets"][name]["scored_as"] for name in preset["retention_datasets"]}
     scorers, images = preset["evaluation"]["scorers"], entry.get("retention_images", {})
@@ -251,9 +254,9 @@ def retention_settings(config: Config, backbone: str) -> Config:
 
 
 def equivalence_settings(config: Config, backbone: str) -> Config:
-    """Build the settings of checking that a run answers as base does.
+    """Build the settings for checking that a run gives the same answers as base.
 
-    They hold how base is prompted, and how many items of each dataset are compared.
+    They include the number of items of each dataset that are compared.
     """
     return {
         "retention": retention_settings(config, backbone),
@@ -262,7 +265,7 @@ def equivalence_settings(config: Config, backbone: str) -> Config:
 
 
 def layout(config: Config) -> Config:
-    """Build the layout of tables and figures: backbones, methods, datasets and baselines in their order."""
+    """Build the layout of tables and figures: backbones, methods, datasets and baselines in display order."""
     preset = active_preset(config)
     return {
         "preset": config["preset"],
@@ -286,7 +289,7 @@ def list_baselines(config: Config) -> list[Baseline]:
 
 
 def claims_settings(config: Config) -> Config:
-    """Build the settings of judging the claims: the layout, and the labels of its synthetic datasets."""
+    """Build the settings for judging the claims: the layout, and the labels of its synthetic datasets."""
     preset = active_preset(config)
     datasets = [config["datasets"][name] for name in (*preset["retrieval_datasets"], *preset["retention_datasets"])]
     synthetic_labels = [entry["label"] for entry in datasets if "synthetic" in entry]
@@ -294,9 +297,9 @@ def claims_settings(config: Config) -> Config:
 
 
 def compare_settings(config: Config) -> Config:
-    """Build the settings of comparisons: all backbones and datasets, the standard deviations by seed, and tolerances.
+    """Build the settings of comparisons: all backbones and datasets, standard deviations over seeds, and tolerances.
 
-    Every backbone and dataset is listed, as results of any preset may be compared.
+    All backbones and datasets are listed, because results of any preset may be compared.
     """
     return dict(
         backbones=_catalogue_entries(config["backbones"], list(config["backbones"])),
@@ -312,7 +315,7 @@ def compare_settings(config: Config) -> Config:
 
 
 def queries_settings(config: Config, backbone: str, method: str, name: str) -> Config:
-    """Build the settings of the query figure: the run, the dataset and their labels; of several seeds the first."""
+    """Build the settings of the query figure: the run with the first seed, the dataset, and their labels."""
     return {
         "preset": config["preset"],
         "method": method,
@@ -325,13 +328,13 @@ def queries_settings(config: Config, backbone: str, method: str, name: str) -> C
 
 
 def _all_method_rows(config: Config) -> list[Config]:
-    """List the methods of all presets, each once."""
+    """List the distinct methods of all presets."""
     rows = [row for preset in config["presets"].values() for row in _method_rows(preset, list_table_methods(preset))]
     return list({row["name"]: row for row in rows}.values())
 
 
 def _method_rows(preset: Config, names: Sequence[str]) -> list[Config]:
-    """List methods with label, colour and whether they change the backbone, as tables and figures show them."""
+    """List methods for tables and figures, with label, colour and whether they change the backbone."""
     entries = [method_entry(preset, name) for name in names]
     return [
         {
@@ -347,7 +350,7 @@ def _method_rows(preset: Config, names: Sequence[str]) -> list[Config]:
 def _catalogue_entries(catalogue: Config, names: list[str]) -> list[dict[str, str]]:
     """List entries of a catalogue with label, paper name (row or column of the paper) and `scored_as`.
 
-    `scored_as` names the benchmark whose scorers read a retention dataset. A value that the entry lacks is empty.
+    `scored_as` is the benchmark whose scorer is used for a retention dataset. A value is empty if the entry lacks it.
     """
     entries = []
     for name in names:

@@ -1,8 +1,8 @@
-"""Checks of the configuration: done once, before anything runs, with one message for the first error.
+"""Loading and validation of the configuration, before any job runs; only the first error is reported.
 
-The schema (workflow/schemas/config.schema.yaml) checks single values; the checks here need two entries, the disk or
-arithmetic. Snakemake imports this module whenever it reads the Snakefile, in every cluster job too, so no heavy imports
-here.
+The schema (workflow/schemas/config.schema.yaml) checks single values. The checks in this module involve several
+entries, the disk or arithmetic. This module is imported whenever Snakemake reads the Snakefile, also in every cluster
+job, so its imports must be fast.
 """
 
 import re
@@ -23,20 +23,17 @@ Config = dict[str, Any]
 
 SCHEMA_FILE = SCHEMA_FOLDER / "config.schema.yaml"
 SPLITS = ("train", "val", "test")
-DERIVED_SPLITS = ("test",)  # a derived dataset has no other: nothing is trained on it
-# Numbers of different synthetic images: scenes are ordered pairs of 36 different things, in two directions; signs are
-# 72 of each of the three kinds that pre-training does not use.
+DERIVED_SPLITS = ("test",)  # a derived dataset has no other split, because it is never used for training
+# Number of distinct synthetic images. A scene is an ordered pair of 36 different objects, in one of two directions. Of
+# the signs, there are 72 of each of the three kinds that pre-training does not use.
 SYNTHETIC_CAPACITY = {"scenes": 36 * 35 * 2, "signs": 3 * 72}
 
 
 def validate_config(raw: Config) -> Config:
-    """Check the whole configuration, with all presets and catalogues and not only those in use, and return it.
+    """Validate the whole configuration, including presets and catalogues that are not in use, and return it.
 
-    In place, presets that extend another get what they leave out, paths are expanded, and `seeds` become integers:
-    Snakemake reads the items of a list on the command line, `seeds=[1,2]`, as text.
-
-    Raises:
-        SlqError: the first error, by its full key, with what was expected and what was found.
+    The configuration is changed in place: presets are merged with the presets that they extend, paths are expanded, and
+    `seeds` are converted to integers, because Snakemake reads the items of `seeds=[1,2]` on the command line as text.
     """
     reject_unusable_values(raw, "config")
     if isinstance(raw.get("seeds"), list):
@@ -46,8 +43,9 @@ def validate_config(raw: Config) -> Config:
     expand_paths(raw)
     if (raw["code"], raw["cells"]) == ("pinned", "present"):
         raise SlqError(
-            "config: code is 'pinned', cells 'present': the jobs that made results know which are of other code, and "
-            "with cells present there are none; take one of the two out"
+            "config: code is 'pinned' and cells is 'present', which exclude each other: with pinned code, the jobs "
+            "that make results detect results of other code, but with present cells these jobs do not run; remove one "
+            "of the two keys"
         )
     for catalogue in ("backbones", "encoders"):
         for name, entry in raw[catalogue].items():
@@ -65,15 +63,11 @@ def validate_config(raw: Config) -> Config:
 
 
 def load_merged_config(files: Sequence[Path], preset: str | None = None) -> Config:
-    """Load and validate a configuration and its overlays, merged as Snakemake merges them.
+    """Load configuration files, merge them as Snakemake does, and validate the result.
 
     Args:
-        files: the configuration, and the files laid over it in this order.
-        preset: the preset to activate; None leaves that of the configuration.
-
-    Raises:
-        SlqError: a file cannot be read, is no YAML or has a key twice, or the configuration is not valid or has no such
-            preset.
+        files: the configuration file and its overrides; later files override earlier ones.
+        preset: preset to activate; None keeps the preset of the configuration.
     """
     config: Config = {}
     for file in files:
@@ -81,25 +75,21 @@ def load_merged_config(files: Sequence[Path], preset: str | None = None) -> Conf
     if preset is None:
         return validate_config(config)
     if preset not in validate_config(config)["presets"]:
-        raise SlqError(f"--preset {preset}: there are {', '.join(config['presets'])}")
+        raise SlqError(f"--preset {preset}: no such preset; expected one of {', '.join(config['presets'])}")
     return config | {"preset": preset}
 
 
 def read_config_file(file: Path) -> Config:
-    """Read a configuration, or a file laid over one.
-
-    Raises:
-        SlqError: it cannot be read, is no YAML, has a key twice, holds a value that no key can have, or no keys.
-    """
+    """Read a configuration file or an override of it; reject values that no key can have."""
     content = read_yaml(file)
     if not isinstance(content, dict):
-        raise SlqError(f"{file}: expected keys of config.yaml with their values")
+        raise SlqError(f"{file}: expected keys of config.yaml with values")
     reject_unusable_values(content, str(file))
     return content
 
 
 def _merge_into(overlay: Config, base: Config) -> None:
-    """Merge `overlay` into `base`: mappings are merged, lists replaced."""
+    """Merge `overlay` into `base`: mappings are merged, other values are replaced."""
     for key, value in overlay.items():
         if isinstance(value, dict) and isinstance(base.get(key), dict):
             _merge_into(value, base[key])
@@ -108,10 +98,10 @@ def _merge_into(overlay: Config, base: Config) -> None:
 
 
 def extend_presets(raw: Config) -> None:
-    """Replace each preset with `extends: NAME` by that preset with its own settings laid over it, in place.
+    """Merge each preset that has `extends: NAME` into a copy of the preset NAME, in place.
 
     Raises:
-        SlqError: there is no such preset, or presets extend each other in a circle.
+        SlqError: the preset NAME does not exist, or presets extend each other in a circle.
     """
     presets = raw.get("presets")
     if isinstance(presets, dict):
@@ -120,15 +110,18 @@ def extend_presets(raw: Config) -> None:
 
 
 def _extended_preset(presets: Config, name: str, extending: list[str]) -> Any:
-    """Return a preset merged with the one that it extends, if any; `extending` lists the presets that extend it."""
+    """Return a preset merged with the preset that it extends, if any.
+
+    `extending` lists the presets that extend this preset, directly or not; it is used to detect circles.
+    """
     preset = presets[name]
     if not isinstance(preset, dict) or "extends" not in preset:
         return preset
     parent, where = preset["extends"], f"config: presets.{name}.extends is '{preset['extends']}'"
     if not isinstance(parent, str) or parent not in presets:
-        raise SlqError(f"{where}; {suggest_name(str(parent), presets, 'there are')}")
+        raise SlqError(f"{where}; {suggest_name(str(parent), presets, 'expected one of')}")
     if parent in [*extending, name]:
-        raise SlqError(f"{where}, which extends {name} itself; give one of them its settings")
+        raise SlqError(f"{where}, which itself extends {name}; remove one `extends` and write out its settings")
     merged = deepcopy(_extended_preset(presets, parent, [*extending, name]))
     _merge_into({key: value for key, value in preset.items() if key != "extends"}, merged)
     return merged
@@ -141,12 +134,12 @@ def active_preset(config: Config) -> Config:
 
 
 def seeds(config: Config) -> list[int]:
-    """List the seeds of the trained methods' runs; `seed`, if it is set, replaces the list `seeds`."""
+    """List the seeds of the runs of trained methods; the key `seed`, if set, overrides the list `seeds`."""
     return [int(seed) for seed in ([config["seed"]] if "seed" in config else config["seeds"])]
 
 
 def evaluation_datasets(preset: Mapping[str, Any]) -> list[str]:
-    """List the datasets on whose test splits the preset's runs are evaluated."""
+    """List the datasets whose test splits are used to evaluate the preset's runs."""
     return [*preset["retrieval_datasets"], *preset["knowledge_datasets"], *preset["retention_datasets"]]
 
 
@@ -154,7 +147,7 @@ def evaluation_datasets(preset: Mapping[str, Any]) -> list[str]:
 
 
 def split_names(entry: Config) -> tuple[str, ...]:
-    """List the splits that a dataset may have: all of them if its entry names none."""
+    """List the splits that a dataset may have; all splits if its entry names none."""
     if is_derived(entry):
         return DERIVED_SPLITS
     available = entry["synthetic"][synthetic_kind(entry)] if "synthetic" in entry else entry.get("splits", SPLITS)
@@ -162,18 +155,18 @@ def split_names(entry: Config) -> tuple[str, ...]:
 
 
 def is_derived(entry: Config) -> bool:
-    """Return whether a dataset uses the images of another dataset, with other captions or queries."""
+    """Return whether a dataset is derived, that is, has other captions or queries for another dataset's images."""
     return "queries" in entry or "scenes_of" in entry.get("synthetic", {})
 
 
 def parent_dataset(entry: Config) -> str:
-    """Return the name of the dataset whose images a derived dataset uses."""
+    """Return the name of the dataset that has a derived dataset's images."""
     name: str = entry["images_of"] if "queries" in entry else entry["synthetic"]["scenes_of"]
     return name
 
 
 def synthetic_kind(entry: Config) -> str:
-    """Return what a synthetic dataset shows: scenes, signs, or another dataset's scenes (`scenes_of`)."""
+    """Return the kind of a synthetic dataset's images: scenes, signs, or another dataset's scenes (`scenes_of`)."""
     return next(kind for kind in (*SYNTHETIC_CAPACITY, "scenes_of") if kind in entry["synthetic"])
 
 
@@ -181,29 +174,27 @@ def synthetic_kind(entry: Config) -> str:
 
 
 def _check_weights(key: str, entry: Config, datasets: Config) -> None:
-    """Check that a local folder of weights, if it exists, holds some, and that pre-training uses synthetic scenes."""
+    """Check that an existing local folder has weights, and that pre-training uses a dataset of synthetic scenes."""
     folder = Path(entry.get("local_dir", ""))
     if "local_dir" in entry and folder.is_dir() and not any(folder.glob("*.safetensors")):
-        raise SlqError(f"config: {key}.local_dir is '{folder}', a folder without weights; expected *.safetensors in it")
+        raise SlqError(f"config: {key}.local_dir is '{folder}', a folder without weights; expected *.safetensors there")
     if "pretrain" in entry:
         name = entry["pretrain"]["dataset"]
         _check_named_dataset(f"{key}.pretrain.dataset", name, datasets, "retrieval", ("train",))
         if "scenes" not in datasets[name].get("synthetic", {}):
-            raise SlqError(
-                f"config: {key}.pretrain.dataset is '{name}'; expected a synthetic dataset, whose scenes are known"
-            )
+            raise SlqError(f"config: {key}.pretrain.dataset is '{name}'; expected a synthetic dataset of scenes")
 
 
 def _check_dataset_entry(key: str, entry: Config, datasets: Config) -> None:
     """Check a dataset's table variant, the size of synthetic folds, and the parent of a derived dataset.
 
-    The variant that tables print must exist, folds must divide the number of synthetic images, and the parent must be a
-    retrieval dataset with images of its own.
+    The variant in tables must exist, the fold size must divide the number of synthetic images, and the parent must be a
+    retrieval dataset that is not itself derived.
     """
     variants = entry.get("variants", {})
     if variants and entry["table_variant"] not in variants:
         fault = f"{key}.table_variant is '{entry['table_variant']}', which is not under {key}.variants"
-        raise SlqError(f"config: {fault}; {suggest_name(entry['table_variant'], variants, 'there are')}")
+        raise SlqError(f"config: {fault}; {suggest_name(entry['table_variant'], variants, 'expected one of')}")
     images = entry.get("synthetic", {}).get("scenes", {}).get("test", 0)
     for name, variant in variants.items():
         if images % variant.get("fold", 1):
@@ -216,24 +207,24 @@ def _check_dataset_entry(key: str, entry: Config, datasets: Config) -> None:
     fault = f"{key}.{'images_of' if 'queries' in entry else 'synthetic.scenes_of'} is '{parent_dataset(entry)}'"
     parent = datasets.get(parent_dataset(entry))
     if parent is None or is_derived(parent) or parent["kind"] != "retrieval":
-        raise SlqError(f"config: {fault}; expected a retrieval dataset with images of its own")
+        raise SlqError(f"config: {fault}; expected a retrieval dataset with its own images")
     if "synthetic" in entry and "test" not in parent.get("synthetic", {}).get("scenes", {}):
         raise SlqError(f"config: {fault}; expected a synthetic dataset with a test split")
 
 
 def _check_synthetic_capacity(datasets: Config) -> None:
-    """Check that the synthetic splits, which are disjoint slices of all scenes or signs, fit into their number."""
+    """Check that there are enough scenes and signs for all synthetic splits, which are disjoint slices of them."""
     for kind, capacity in SYNTHETIC_CAPACITY.items():
         requested = sum(sum(entry.get("synthetic", {}).get(kind, {}).values()) for entry in datasets.values())
         if requested > capacity:
             raise SlqError(
-                f"config: the synthetic datasets ask for {requested} {kind} (datasets.*.synthetic.{kind}); there are "
-                f"{capacity}"
+                f"config: the synthetic datasets request {requested} {kind} (datasets.*.synthetic.{kind}); expected at "
+                f"most {capacity}"
             )
 
 
 def _check_named_dataset(key: str, name: str, datasets: Config, kind: str, required_splits: Sequence[str]) -> None:
-    """Check that a named dataset is of the right kind and has the required splits."""
+    """Check that the dataset named by a key has the right kind and the required splits."""
     entry = datasets[name]
     if entry["kind"] != kind:
         raise SlqError(f"config: {key} is '{name}', a {entry['kind']} dataset; expected a {kind} dataset")
@@ -243,22 +234,22 @@ def _check_named_dataset(key: str, name: str, datasets: Config, kind: str, requi
 
 
 def _check_preset(key: str, preset: Config, config: Config) -> None:
-    """Check that everything that a preset names is consistent."""
+    """Check that the entries of a preset are consistent with each other and with the entries that they name."""
     for method, entry in preset["hyperparameters"].items():
         if "of" in entry and entry["of"] not in preset["hyperparameters"]:
-            raise SlqError(f"config: {key}.hyperparameters.{entry['of']} is missing; {method} is a variant of it")
+            raise SlqError(f"config: {key}.hyperparameters.{entry['of']} is missing; its variant {method} needs it")
     for method in preset["methods"]:
         if method != BASE and method not in preset["hyperparameters"]:
-            raise SlqError(f"config: {key}.hyperparameters.{method} is missing; {key}.methods asks for {method}")
+            raise SlqError(f"config: {key}.hyperparameters.{method} is missing; {key}.methods lists {method}")
         for name in preset["backbones"] if method != BASE else ():
             _check_run(key, preset, config["backbones"][name], name, method)
     of_preset = config | {"preset": key.removeprefix("presets.")}
     for baseline_kind, entry in find_baselines(of_preset).values():
         baseline_kind.describe(of_preset, entry)
     if duplicates := [name for name in preset["knowledge_datasets"] if name in preset["retrieval_datasets"]]:
-        # A dataset is either in the tables or in the figure by scale: its files are made once.
+        # A dataset is shown either in the tables or in the figure by scale, because its files are made only once.
         raise SlqError(
-            f"config: {key}.knowledge_datasets and {key}.retrieval_datasets both name '{duplicates[0]}'; take one out"
+            f"config: {key}.knowledge_datasets and {key}.retrieval_datasets both list '{duplicates[0]}'; remove one"
         )
     datasets = config["datasets"]
     if "dataset" in preset.get("pilot", {}):
@@ -274,10 +265,10 @@ def _check_preset(key: str, preset: Config, config: Config) -> None:
 
 
 def _check_run(key: str, preset: Config, backbone: Config, name: str, method: str) -> None:
-    """Check that a run's image cache stays valid during training, and that its job outlasts the time-limit margin.
+    """Check that a run's image cache stays valid during training, and that its time limit exceeds the margin.
 
-    A cache of the whole prefix (`batch`, `kv`) is constant only if no parameter before the queries is trained; `batch`
-    is useless if an epoch shows each image only once.
+    A cache of the whole prefix (`batch`, `kv`) stays valid only if the method trains no parameter that acts before the
+    queries. The mode `batch` is useless if an epoch shows each image only once.
     """
     training, hours = (
         merge_training_settings(preset, backbone, method),
@@ -288,37 +279,41 @@ def _check_run(key: str, preset: Config, backbone: Config, name: str, method: st
     if training["image_cache"] not in possible:
         caches = {one: method_entry(preset, one).method.image_caches for one in preset["methods"]}
         readers = [one for one in caches if training["image_cache"] in caches[one]]
-        advice = "".join(f" (for {one} alone: backbones.{name}.runs.{one}.training.image_cache)" for one in readers[:1])
-        raise SlqError(f"{where}, which trains what is in it; expected {' or '.join(possible)}{advice}")
+        advice = "".join(f" (for {one} only: backbones.{name}.runs.{one}.training.image_cache)" for one in readers[:1])
+        raise SlqError(
+            f"{where}, which trains parameters that this cache depends on; expected {' or '.join(possible)}{advice}"
+        )
     if training["image_cache"] == "batch" and training["caption_sampling"] == "random_one":
-        raise SlqError(f"{where}; with caption_sampling random_one, an epoch shows no image again")
+        raise SlqError(f"{where}; with caption_sampling random_one, an epoch shows each image only once")
     if 60 * hours <= training["time_limit_margin_minutes"]:
         raise SlqError(
             f"config: {key}: resources.train.hours is {hours:.3g}, {60 * hours:.3g} minutes, for {method} on {name}, "
-            f"and training.time_limit_margin_minutes, {training['time_limit_margin_minutes']:g}, stay free at its "
-            "end: that leaves no time for a step; ask for more hours, or lower time_limit_margin_minutes"
+            f"but training stops {training['time_limit_margin_minutes']:g} minutes "
+            "(training.time_limit_margin_minutes) before that limit, which leaves no time for a step; request more "
+            "hours, or lower time_limit_margin_minutes"
         )
 
 
 def _check_scorer(key: str, dataset_key: str, name: str, preset: Config, entry: Config) -> None:
-    """Check that a retention dataset has a scorer, and that a benchmark of the paper is scored as that benchmark."""
+    """Check that a retention dataset has a scorer; a dataset in a column of the paper needs that benchmark's scorer."""
     scorers, benchmark, paper_column = preset["evaluation"]["scorers"], entry["scored_as"], entry.get("paper_column")
     if benchmark not in scorers:
-        raise SlqError(f"config: {key}.{benchmark} is missing; {dataset_key} is '{name}', which is scored as it")
+        raise SlqError(f"config: {key}.{benchmark} is missing; {dataset_key} is '{name}', which needs this scorer")
     if paper_column in scorers and paper_column != benchmark:
         raise SlqError(
-            f"config: datasets.{name}.scored_as is '{benchmark}', and its paper_column '{paper_column}': what stands "
-            "for a benchmark of the paper is scored as it; take paper_column out if the dataset is your own"
+            f"config: datasets.{name}.scored_as is '{benchmark}', but its paper_column is '{paper_column}': a dataset "
+            "in a column of the paper must be scored as that benchmark; remove paper_column if the dataset is your own"
         )
 
 
 def _check_unique_paper_names(key: str, names: Sequence[str], catalogue: Config, kind: str, entry_key: str) -> None:
-    """Check that no two entries of a preset have the same row or column of the paper (`entry_key`)."""
+    """Check that no two entries of a preset name the same row or column of the paper (`entry_key`)."""
     name_by_paper_name: dict[str, str] = {}
     for name in names:
         paper_name = catalogue[name].get(entry_key)
         if paper_name and name_by_paper_name.setdefault(paper_name, name) != name:
             raise SlqError(
                 f"config: {key} has two {kind} with the {entry_key} '{paper_name}', {name_by_paper_name[paper_name]} "
-                f"and {name}; take {kind}.{name}.{entry_key} out unless {name} alone is to stand for it"
+                f"and {name}; keep {entry_key} only in the entry that is shown there, for example by removing "
+                f"{kind}.{name}.{entry_key}"
             )

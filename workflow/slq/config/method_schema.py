@@ -1,4 +1,4 @@
-"""The parts of the configuration's schema that registries know: methods with hyperparameters, kinds of baselines."""
+"""Parts of the configuration's schema that come from registries: methods and their hyperparameters, baseline kinds."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ Config = dict[str, Any]
 
 
 def fill_method_schema(schema: Config, raw: Any) -> Config:
-    """Fill in the schema what it leaves open: the methods, and the variants that the configuration defines.
+    """Add the methods, and the variants that the configuration defines, to the schema.
 
     Args:
         schema: workflow/schemas/config.schema.yaml; changed in place and returned.
-        raw: the configuration, not checked yet.
+        raw: the configuration before validation.
 
     Raises:
-        SlqError: a variant has the name of a method, or is of different methods in two presets.
+        SlqError: a variant has the name of a method, or belongs to different methods in two presets.
     """
     parents = _variant_parents(raw)
     trained = [*(name for name in list_methods() if name != BASE), *parents]
@@ -34,7 +34,7 @@ def fill_method_schema(schema: Config, raw: Any) -> Config:
 
 
 def fill_baseline_schema(schema: Config) -> Config:
-    """Fill in the schema which kinds of baselines there are, and the keys of each; change it in place and return it."""
+    """Add the kinds of baselines and their keys to the schema; change it in place and return it."""
     definition = schema["$defs"]["baseline"]
     definition["properties"]["kind"]["enum"] = list_kinds()
     definition["allOf"] = [
@@ -45,17 +45,17 @@ def fill_baseline_schema(schema: Config) -> Config:
 
 
 def _variant_schema(parent: Any) -> Config:
-    """Build the schema of a variant's entry: what it is of, and any of that method's keys."""
+    """Build the schema of a variant's entry: its method, and any keys of that method."""
     methods = [name for name in list_methods() if name != BASE]
     of = {"enum": methods, "description": "The method that it is a variant of."}
     if parent not in methods:
-        return {"type": "object", "properties": {"of": of}}  # so that the message is about `of`, and no other key
+        return {"type": "object", "properties": {"of": of}}  # so that the error is about `of`, not about another key
     schema = dict(find_method(parent).schema)
     return schema | {"required": ["of"], "properties": {"of": of, **schema["properties"]}}
 
 
 def _variant_parents(raw: Any) -> dict[str, Any]:
-    """Return what each variant of any preset is of, as far as entries have the form of a variant."""
+    """Return the method of each variant in all presets; entries that do not look like a variant are ignored."""
     parents: dict[str, Any] = {}
     presets = raw.get("presets")
     for preset, content in presets.items() if isinstance(presets, dict) else ():
@@ -65,9 +65,10 @@ def _variant_parents(raw: Any) -> dict[str, Any]:
                 continue
             key = f"config: presets.{preset}.hyperparameters.{name}"
             if name in list_methods():
-                raise SlqError(f"{key} has `of`, and {name} is a method; a variant needs a name of its own")
+                raise SlqError(f"{key} has `of`, but {name} is a method; a variant needs another name")
             if parents.setdefault(name, entry["of"]) != entry["of"]:
                 raise SlqError(
-                    f"{key}.of is '{entry['of']}', and in another preset '{parents[name]}'; a variant is of one method"
+                    f"{key}.of is '{entry['of']}', but '{parents[name]}' in another preset; a variant must have the "
+                    "same method in all presets"
                 )
     return parents

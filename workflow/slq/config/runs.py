@@ -1,7 +1,7 @@
-"""The runs of a preset (a backbone, a method and a seed each), the rows of its tables, and the settings of a run.
+"""Runs of a preset, the rows of its tables, and the settings of a run.
 
-A preset's method is one of `slq.methods`, or a variant of one: an entry of `hyperparameters` that names it (`of`) and
-holds what differs.
+A run has a backbone, a method and a seed. The method is a method of `slq.methods` or a variant of such a method. A
+variant is an entry of `hyperparameters` that names its method (`of`) and lists the hyperparameters that differ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,21 +14,21 @@ from slq.methods.registry import BASE, Method, find_method, list_methods
 
 Config = dict[str, Any]
 
-BASE_SEED = 0  # seed folder of the untouched base, in which nothing is random
-DISK_CACHE_MODES = ("features", "kv")  # values of `training.image_cache` that need a job before the run
+BASE_SEED = 0  # seed folder of the unchanged base, in which nothing is random
+DISK_CACHE_MODES = ("features", "kv")  # values of `training.image_cache` that need a caching job before the run
 TABLE3 = REPOSITORY_ROOT / "paper_tables" / "reference" / "table3.csv"
-LIGHTER = 0.65  # a variant's colour is that of the variant before it, so much less dark
+LIGHTER = 0.65  # factor by which each further variant of a method is lighter
 
 
 @dataclass(frozen=True)
 class MethodEntry:
-    """A preset's method, as everything outside `slq.methods` asks for it.
+    """Method or variant of a preset.
 
     Attributes:
-        name: of its folders and rows.
-        method: of a variant, the method that it is of.
-        hyperparameters: its own; of a variant, those of the method where it gives none.
-        label, color: in tables and figures.
+        name: name in folders and rows.
+        method: the method; for a variant, the method that it is a variant of.
+        hyperparameters: hyperparameters of the entry; a variant inherits the missing ones from its method.
+        label, color: label and colour in tables and figures.
     """
 
     name: str
@@ -39,16 +39,12 @@ class MethodEntry:
 
     @property
     def settings(self) -> Config:
-        """Return its name as a job's settings give it; of a variant, the method that it is of too."""
+        """Entries of a job's settings: the name, and for a variant also its method."""
         return {"method": self.name} | ({"variant_of": self.method.name} if self.name != self.method.name else {})
 
 
 def method_entry(preset: Config, name: str) -> MethodEntry:
-    """Return a preset's method or variant.
-
-    Raises:
-        SlqError: there is no such method.
-    """
+    """Return a method or variant of a preset."""
     entries: Config = preset["hyperparameters"]
     own = entries.get(name, {})
     method = find_method(own.get("of", name))
@@ -63,7 +59,7 @@ def method_entry(preset: Config, name: str) -> MethodEntry:
 
 
 def _lighter(color: str, steps: int) -> str:
-    """Mix a colour `#rrggbb` with white, the more the more steps."""
+    """Mix a colour `#rrggbb` with white; more steps make it lighter."""
     parts = (int(color[place : place + 2], 16) for place in (1, 3, 5))
     return "#" + "".join(f"{round(255 - (255 - part) * LIGHTER**steps):02x}" for part in parts)
 
@@ -74,47 +70,47 @@ def variants(preset: Config) -> dict[str, MethodEntry]:
 
 
 def is_method(preset: Config, name: str) -> bool:
-    """Return whether a name is a method's or a variant's of the preset."""
+    """Return whether a name is that of a method, or of a variant in the preset."""
     return name in list_methods() or "of" in preset["hyperparameters"].get(name, {})
 
 
 def list_table_methods(preset: Config) -> list[str]:
-    """List the rows of a preset's tables: the untouched base, the paper's methods in its order, the preset's others.
+    """List the rows of a preset's tables: base, the paper's methods in the paper's order, the preset's other methods.
 
-    A row of the paper that the preset leaves out is there too, and shown as not run.
-
-    Raises:
-        SlqError: the paper's Table 3 cannot be read.
+    A method of the paper that the preset does not include still has a row, which is shown as not run.
     """
     paper_methods = [row["method"] for row, _ in read_csv(TABLE3)[1] if row.get("method") in list_methods()]
     return list(dict.fromkeys([BASE, *paper_methods, *preset["methods"]]))
 
 
 def list_run_seeds(method: str, seeds: Sequence[int]) -> tuple[int, ...]:
-    """List the seeds of a method's runs: all for a trained method, one fixed seed for the untrained base."""
+    """List the seeds of a method's runs: all seeds for a trained method, one fixed seed for the untrained base."""
     return (BASE_SEED,) if method == BASE else tuple(seeds)
 
 
 def merge_training_settings(preset: Config, backbone: Config, method: str) -> Config:
     """Merge the `training` settings of a run.
 
-    The backbone's override the preset's, and those of the method on this backbone override both.
+    The backbone's settings override those of the preset. The settings for the method on this backbone override both.
     """
     own = _method_overrides(preset, backbone, method, "training")
     return {**preset["training"], **backbone.get("training", {}), **own}
 
 
 def merge_training_resources(preset: Config, backbone: Config, method: str) -> Config:
-    """Merge the cluster resources of training a run: the preset's, overridden by the method's on this backbone."""
+    """Merge the cluster resources for training a run.
+
+    The resources for the method on this backbone override those of the preset.
+    """
     return {**preset["resources"]["train"], **_method_overrides(preset, backbone, method, "resources")}
 
 
 def _method_overrides(preset: Config, backbone: Config, method: str, section: str) -> Config:
-    """Return a section of the backbone's settings for one method, empty if it has none."""
+    """Return a section of the backbone's settings for one method; empty if there is none."""
     overrides: Config = of_method(preset, backbone.get("runs", {}), method, {}).get(section, {})
     return overrides
 
 
 def of_method(preset: Config, entries: Mapping[str, Any], method: str, default: Any) -> Any:
-    """Return the entry of a method in a mapping by method; of a variant its own, or else its method's."""
+    """Return the entry of a method or variant in a mapping; a variant without an entry has that of its method."""
     return entries.get(method, entries.get(method_entry(preset, method).method.name, default))

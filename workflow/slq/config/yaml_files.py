@@ -1,15 +1,17 @@
-"""Reading of YAML files that people write, and their check against a closed schema with a message for the first error.
+"""Reading of user-written YAML files, and their validation against a closed schema; only the first error is reported.
 
-The loader rejects a key that occurs twice, of which YAML itself keeps the last. Three schema keywords are our own:
+A key that occurs twice is an error; YAML itself would keep the last value. The schemas use four keywords that JSON
+Schema does not have:
 
-- `keyOf` names the collection in which the value must be a key: a mapping at the top of the file (for claims.yaml, of
-  the paper's tables), or a folder of modules here.
-- `printed` is true of a text that tables print: one line, in characters that pdflatex draws.
-- `ascending` says that a list goes from low to high.
-- `errorMessage` is the message if the keywords beside it do not hold; its placeholders are {key} (the key at fault),
-  {value}, {parent} (the mapping that holds the key) and {entry} (the catalogue entry that holds it).
+- `keyOf`: the value must be a key of this mapping at the top of the file (for claims.yaml, of the paper's tables), or
+  the name of a module in this folder.
+- `printed`: the text must be one line of characters that pdflatex can print in tables.
+- `ascending`: the list must be in ascending order.
+- `errorMessage`: message if one of the other keywords of the same schema fails. Its placeholders are {key} (the key
+  with the error), {value}, {parent} (the mapping that contains the key) and {entry} (the catalogue entry that contains
+  the key).
 
-Snakemake imports this module whenever it reads the Snakefile, in every cluster job too, so no heavy imports here.
+This module is imported whenever Snakemake reads the Snakefile, also in every cluster job, so its imports must be fast.
 """
 
 import difflib
@@ -39,26 +41,21 @@ TYPE_NAMES = {
     "object": "a mapping",
     "string": "text",
 }
-Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
-# What the loader raises for text that is no YAML, or no value of the type that its tag or form says, such as !!int "".
+Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times as fast
+# Exceptions of the loader for text that is not YAML, or for a value that does not fit its tag, such as !!int "".
 YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError)
 MERGE_TAG = "tag:yaml.org,2002:merge"  # tag of `<<`, which is not a key of the result
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file, or a JSON file as Snakemake does, in which no mapping has a key twice.
-
-    Raises:
-        SlqError: the file cannot be read, is neither YAML nor JSON, or a key occurs twice (the message names the file,
-            the key and both lines).
-    """
+    """Read a YAML file, or a JSON file, which Snakemake also accepts; refuse a key that occurs twice in a mapping."""
     text = read_text(path)
     try:
         try:
             content = json.loads(text, object_pairs_hook=reject_duplicate_keys)
         except (ValueError, RecursionError) as error:
             if not isinstance(error, json.JSONDecodeError):
-                text = text.replace("\t", " ")  # JSON with a duplicate key, whose lines YAML reports
+                text = text.replace("\t", " ")  # JSON with a duplicate key: the YAML parser reports its lines
             content = _parse_yaml(text, str(path))
         require_utf8(content, str(path))
     except YAML_ERRORS as error:
@@ -67,51 +64,39 @@ def read_yaml(path: Path) -> Any:
 
 
 def reject_duplicate_options(arguments: Sequence[str]) -> None:
-    """Reject a command line on which an option of Snakemake occurs twice, if Snakemake would use only the last.
-
-    Raises:
-        SlqError: names the option.
-    """
+    """Reject a command line with two occurrences of a Snakemake option of which only the last would be used."""
     given = [word.partition("=")[0] for word in arguments]
     for names in (("--config", "-C"), ("--configfile", "--configfiles")):
         if len(found := [name for name in given if name in names]) > 1:
             raise SlqError(
-                f"{found[0]} stands twice on the command line, and only the last would count: name all behind one "
-                f"{names[0]}, with blanks between"
+                f"{found[0]} occurs twice on the command line, and only the last would be used: give all values after "
+                f"one {names[0]}, separated by blanks"
             )
 
 
 def reject_duplicate_config_keys(entries: Sequence[str]) -> None:
-    """Reject `KEY=VALUE` arguments of `--config` in which a key occurs twice.
-
-    Raises:
-        SlqError: names the key.
-    """
+    """Reject `KEY=VALUE` arguments of `--config` if a key occurs twice."""
     names: set[str] = set()
     for name, _, value in (entry.partition("=") for entry in entries):
         if name in names:
-            raise SlqError(f"--config: {name} stands twice; the last of them would count: take one out")
+            raise SlqError(f"--config: {name} occurs twice, and only the last would be used: remove one")
         names.add(name)
-        with suppress(*YAML_ERRORS):  # not YAML, so text, which the schema checks
+        with suppress(*YAML_ERRORS):  # a value that is not YAML is text, which the schema checks
             _parse_yaml(value, f"--config {name}")
 
 
 def _parse_yaml(text: str, location: str) -> Any:
-    """Parse a YAML document; `location` names it in the error for a key that occurs twice.
-
-    Raises:
-        SlqError: a key occurs twice.
-    """
+    """Parse a YAML document, and refuse a key that occurs twice; `location` names the document in the message."""
     loader = Loader(text)
     try:
         root = loader.get_single_node()
         if root is None:
             return None
         for second, first, key in sorted(_find_duplicate_keys(loader, root, "", set())):
-            advice = "YAML would keep the last of them: take one out"
+            advice = "YAML would keep only the last: remove one"
             if key.rpartition(".")[2] == "<<":
-                advice = "write what both name behind one, as a list: <<: [*one, *other]"
-            raise SlqError(f"{location}:{second}: {key} stands twice, first in line {first}; {advice}")
+                advice = "merge both into one list: <<: [*one, *other]"
+            raise SlqError(f"{location}:{second}: {key} occurs twice, first in line {first}; {advice}")
         return loader.construct_document(root)
     finally:
         loader.dispose()
@@ -120,10 +105,10 @@ def _parse_yaml(text: str, location: str) -> Any:
 def _find_duplicate_keys(
     loader: Any, node: yaml.Node, parent_path: str, visited: set[int]
 ) -> Iterator[tuple[int, int, str]]:
-    """Yield second line, first line and name of each key that occurs twice in a mapping at or below a node.
+    """Yield the second line, the first line and the name of each key that occurs twice in a mapping at or below a node.
 
-    Keys are compared by their parsed values, `1` with `0x1`. Anchored nodes are searched once: `visited` holds their
-    ids.
+    Keys are compared by their parsed values: `1` and `0x1` are the same key. `visited` contains the ids of searched
+    nodes, so that an anchored node is searched only once.
     """
     if id(node) in visited:
         return
@@ -136,7 +121,7 @@ def _find_duplicate_keys(
     lines: dict[Any, int] = {}
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            continue  # a list or a mapping as a key, which the loader rejects
+            continue  # the loader rejects a list or a mapping as a key
         name = key.value if key.tag == MERGE_TAG else loader.construct_object(key)
         key_path, line = f"{parent_path}.{key.value}".removeprefix("."), key.start_mark.line + 1
         if name in lines:
@@ -145,23 +130,20 @@ def _find_duplicate_keys(
         yield from _find_duplicate_keys(loader, value, key_path, visited)
 
 
-# ---- check against a schema ------------------------------------------------------------------------------------------
+# ---- validation against a schema -------------------------------------------------------------------------------------
 
 
 def check_schema(raw: Any, schema: dict[str, Any], file_name: str, catalogues: Any = None) -> None:
-    """Check the content of a YAML file against a closed schema.
+    """Validate the content of a YAML file against a closed schema, and report the first error.
 
     Args:
-        raw: the content of the file.
-        schema: the JSON schema.
-        file_name: names the file in the message.
-        catalogues: the mapping in which `keyOf` looks names up; by default `raw`.
-
-    Raises:
-        SlqError: the first error, by its key.
+        raw: content of the file.
+        schema: JSON schema.
+        file_name: name of the file in the message.
+        catalogues: mapping in which `keyOf` looks up names; by default `raw`.
     """
     reject_unusable_values(raw, file_name)
-    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)  # 5.0 is none
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)  # not 5.0
     own = {"keyOf": _make_key_of_check(catalogues or raw), "pattern": _check_pattern, "ascending": _check_ascending}
     validator: Any = extend(Draft202012Validator, own | {"printed": _check_printed}, type_checker=types)
     if errors := sorted(validator(schema).iter_errors(raw), key=_error_priority):
@@ -169,28 +151,29 @@ def check_schema(raw: Any, schema: dict[str, Any], file_name: str, catalogues: A
 
 
 def _check_pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[ValidationError]:
-    """Yield an error if a text does not match: `$` is its end, and not the place before a last line end."""
+    """Yield an error if a text does not match a pattern; `$` matches only at the end, not before a final newline."""
     if isinstance(value, str) and not re.search(re.sub(r"\$$", r"\\Z", pattern), value):
         yield ValidationError(f"{value!r} does not match {pattern!r}")
 
 
 def _check_ascending(validator: Any, ascending: bool, values: Any, schema: Any) -> Iterator[ValidationError]:
-    """Yield an error if a list of numbers does not go from low to high."""
+    """Yield an error if a list of numbers is not in ascending order."""
     if isinstance(values, list) and all(isinstance(one, int | float) for one in values) and values != sorted(values):
         yield ValidationError(f"{values} is not in order")
 
 
 def _error_priority(error: ValidationError) -> int:
-    """Return the rank of a schema error, lowest first, by how helpful its message is.
+    """Return the priority of a schema error; the error with the lowest value has the most helpful message.
 
-    A misspelt key also leaves the right one missing, and a wrong value breaks conditions on other keys.
+    A misspelt key also causes an error about the missing right key, and a wrong value may violate conditions on other
+    keys.
     """
     conditional = error.validator in ("oneOf", "dependentRequired", "keyOf") or "errorMessage" in error.schema
     return 0 if error.validator == "additionalProperties" else 2 if conditional else 1
 
 
 def _make_key_of_check(raw: Any) -> Callable[[Any, str, Any, Any], Iterator[ValidationError]]:
-    """Build the check of the keyword `keyOf` against the content of a file."""
+    """Build the function that checks the keyword `keyOf` against the content of a file."""
 
     def check(validator: Any, catalogue: str, name: Any, schema: Any) -> Iterator[ValidationError]:
         """Yield an error if a name is not a key of the catalogue, or not a module of the folder."""
@@ -199,20 +182,20 @@ def _make_key_of_check(raw: Any) -> Callable[[Any, str, Any, Any], Iterator[Vali
         if "/" in catalogue:
             known = [path.stem for path in sorted((REPOSITORY_ROOT / catalogue).glob("[!_]*.py"))]
         if name not in known:
-            yield ValidationError(f"which is not under {catalogue}; {suggest_name(name, known, 'there are')}")
+            yield ValidationError(f"which is not under {catalogue}; {suggest_name(name, known, 'expected one of')}")
 
     return check
 
 
 def _check_printed(validator: Any, printed: bool, text: Any, schema: Any) -> Iterator[ValidationError]:
-    """Yield an error if a text has blanks at its ends, or a character that tables cannot print."""
+    """Yield an error if a text begins or ends with a blank, or has a character that tables cannot print."""
     if not isinstance(text, str):
         return
     if text != text.strip():
-        yield ValidationError("which begins or ends with a blank; take it out")
+        yield ValidationError("which begins or ends with a blank; remove it")
     elif undrawn := find_undrawn(text):
         found = f"{undrawn[0]!r} ({name_character(undrawn[0])})"
-        yield ValidationError(f"which tables cannot print: LaTeX draws no {found}; write one line of Latin letters")
+        yield ValidationError(f"which tables cannot print: LaTeX has no {found}; write one line of Latin letters")
 
 
 def _describe_error(error: ValidationError) -> str:
@@ -242,7 +225,7 @@ def _describe_error(error: ValidationError) -> str:
         case "enum":
             reason = f"; {suggest_name(error.instance, limit, 'expected')}"
         case "uniqueItems":
-            return f"{_format_key_path(path)} names something twice"
+            return f"{_format_key_path(path)} has the same item twice"
         case "minItems" | "minLength" | "minProperties":
             return f"{_format_key_path(path)} is too short; expected at least {limit}"
         case _:
@@ -254,7 +237,7 @@ def _describe_error(error: ValidationError) -> str:
 
 
 def _describe_expected(error: ValidationError) -> str:
-    """Describe what a value should be, by the keyword that it violates, or else by the schema's description."""
+    """Describe the expected value, by the keyword that is violated, or else by the schema's description."""
     limit = error.validator_value
     types = ([limit] if isinstance(limit, str) else limit) if error.validator == "type" else []
     known = {
@@ -270,13 +253,13 @@ def _describe_expected(error: ValidationError) -> str:
 
 
 def _format_key_path(path: Collection[str | int]) -> str:
-    """Format a key path as `presets.mini.methods[1]`, or as `the file` if it is empty."""
+    """Format a key path as `presets.mini.methods[1]`; format an empty path as `the file`."""
     parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return "".join(parts).removeprefix(".") or "the file"
 
 
 def _format_value(value: Any) -> str:
-    """Format a value as in YAML; for a list or mapping, only its type."""
+    """Format a value as in YAML; return only the type of a list or mapping."""
     if value is None:
         return "empty"
     if isinstance(value, dict | list):
@@ -285,7 +268,7 @@ def _format_value(value: Any) -> str:
 
 
 def _exponent_hint(value: Any, expected: Any) -> str:
-    """Return a hint for a number with an exponent but no dot, which YAML 1.1 reads as text; empty for other values."""
+    """Return a hint for a number with an exponent but no dot, which YAML 1.1 reads as text; empty otherwise."""
     if expected not in ("number", "integer") or not isinstance(value, str):
         return ""
     try:
@@ -295,11 +278,11 @@ def _exponent_hint(value: Any, expected: Any) -> str:
 
 
 def suggest_name(name: Any, known: Collection[Any], title: str) -> str:
-    """Suggest what a key of an earlier version is called now, the closest known name, or else all known names."""
+    """Suggest the present name of a key that was renamed, or else the closest known name, or else all known names."""
     renamed = read_yaml(SCHEMA_FOLDER / "renamed_keys.yaml").get(str(name), [])
     for new_name in [renamed] if isinstance(renamed, str) else renamed:
         if new_name in known:
-            return f"since version 0.2.0 it is '{new_name}'"
+            return f"since version 0.2.0 it is named '{new_name}'"
     close_matches = difflib.get_close_matches(str(name), [str(one) for one in known], n=1)
     return (
         f"did you mean '{close_matches[0]}'?"

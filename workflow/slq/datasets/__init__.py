@@ -1,1 +1,1 @@
-"""Datasets: prepared splits, the readers that make them, id lists and the leak audit."""
+"""Datasets: prepared splits, the readers that create them, id lists and the leak audit."""

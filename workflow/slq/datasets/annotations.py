@@ -1,6 +1,6 @@
-"""Readers of published lists of images with captions (Karpathy's and COCO's) that yield items of the prepared form.
+"""Readers of published annotation files with images and captions, in the formats of Karpathy and COCO.
 
-Image files stay where they are: an item's path is relative to the folder of the source.
+They yield items of a prepared split. Images are not copied: an item's path is relative to the folder of the source.
 """
 
 import re
@@ -14,18 +14,20 @@ from slq.common.errors import SlqError
 from slq.common.files import parse_json, read_text
 from slq.datasets.id_lists import Item
 
-UNUSED_KEYS = {"tokens", "license", "coco_url", "date_captured"}  # dropped while parsing: a list of COCO's is 150 MB
-FLICKR_PHOTO_ID = re.compile(r"/(\d+)_[^/]*$")  # the photo number in the URL of a file at Flickr
+# Keys that are dropped while parsing, to save memory; Karpathy's file for COCO has 150 MB.
+UNUSED_KEYS = {"tokens", "license", "coco_url", "date_captured"}
+FLICKR_PHOTO_ID = re.compile(r"/(\d+)_[^/]*$")  # the photo number in the URL of a Flickr file
 
 
 def read_karpathy_items(source: Path, split_config: Mapping[str, Any]) -> Iterator[Item]:
-    """Yield the images of a `dataset_*.json` of Karpathy's that are of the chosen splits, in the file's order.
+    """Yield the images of one of Karpathy's `dataset_*.json` files, in the file's order.
 
-    The splits are those of `split_config["source_splits"]`. An image is named by its COCO id where it has one, else by
-    the stem of its file name; its file is in the folder `split_config["images"]`, or else where the list says.
+    Only images of the splits in `split_config["source_splits"]` are yielded. An image's id is its COCO id, or else the
+    stem of its file name. Its file is in the folder `split_config["images"]`, or else in the folder that the annotation
+    names.
 
     Raises:
-        SlqError: the file is not in this format, or a split of `split_config["source_splits"]` has no image.
+        SlqError: the file has another format, or no image is in one of the `source_splits`.
     """
     file = source / split_config["file"]
     found_splits: set[str] = set()
@@ -45,22 +47,22 @@ def read_karpathy_items(source: Path, split_config: Mapping[str, Any]) -> Iterat
         }
     if absent := [name for name in split_config["source_splits"] if name not in found_splits]:
         raise SlqError(
-            f"{file}: no image is of the split '{absent[0]}', which `source_splits` in config.yaml names; there are "
+            f"{file}: no image is in the split '{absent[0]}' of `source_splits` in config.yaml; the file's splits are: "
             f"{', '.join(sorted(found_splits)) or 'none'}"
         )
 
 
 def _karpathy_id(entry: Any, where: str) -> str:
-    """Return an image's COCO id where it has one, else the stem of its file name."""
+    """Return an image's COCO id, or else the stem of its file name."""
     if "cocoid" in entry:
         return _require_id(entry, "cocoid", where)
     return PurePosixPath(_require_text(entry, "filename", where)).stem
 
 
 def read_image_ids(annotation_format: str, files: Iterable[Path]) -> set[str]:
-    """Return the ids of all images in lists of one format, whatever their split.
+    """Return the ids of all images in annotation files, of all splits.
 
-    `captions_*.json` files of COCO's may be among lists of another format.
+    The files have the given format; among them may be COCO's `captions_*.json` files.
     """
     found = set()
     for file in files:
@@ -71,9 +73,9 @@ def read_image_ids(annotation_format: str, files: Iterable[Path]) -> set[str]:
 
 
 def read_coco_items(source: Path, split_config: Mapping[str, Any]) -> Iterator[Item]:
-    """Yield all images of a `captions_*.json` of COCO's, in the file's order.
+    """Yield all images of one of COCO's `captions_*.json` files, in the file's order.
 
-    Their files are in the folder `split_config["images"]`.
+    The image files are in the folder `split_config["images"]`.
     """
     file = source / split_config["file"]
     captions: dict[str, list[str]] = defaultdict(list)
@@ -93,7 +95,7 @@ ANNOTATION_READERS: dict[str, Callable[[Path, Mapping[str, Any]], Iterable[Item]
 
 
 def read_flickr_photo_ids(files: Iterable[Path]) -> dict[str, str]:
-    """Read from `captions_*.json` files of COCO's the Flickr photo number of each image, by COCO id."""
+    """Read the Flickr photo number of each image from COCO's `captions_*.json` files; return them by COCO id."""
     photo_ids = {}
     for file in files:
         for number, entry in enumerate(_read_entries(file, "images")):
@@ -104,11 +106,7 @@ def read_flickr_photo_ids(files: Iterable[Path]) -> dict[str, str]:
 
 
 def _read_entries(file: Path, key: str) -> list[dict[str, Any]]:
-    """Read the list under a key of a JSON file.
-
-    Raises:
-        SlqError: the file cannot be read, is not JSON, or has no such list.
-    """
+    """Read the list under a key of a JSON file."""
     if not file.is_file():
         raise SlqError(f"{file}: not found; fetch its source again, or name another file in config.yaml")
     content = parse_json(read_text(file), str(file), "fetch its source again", _drop_unused_keys)
@@ -116,7 +114,7 @@ def _read_entries(file: Path, key: str) -> list[dict[str, Any]]:
 
 
 def _drop_unused_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build a dictionary of the pairs without UNUSED_KEYS."""
+    """Build a dictionary from the pairs whose key is not in UNUSED_KEYS."""
     return {key: value for key, value in pairs if key not in UNUSED_KEYS}
 
 
@@ -126,7 +124,7 @@ def _require_text(entry: Any, key: str, where: str) -> str:
 
 
 def _require_id(entry: Any, key: str, where: str) -> str:
-    """Return the id under a key of an entry, a number or text, as text."""
+    """Return the id under a key of an entry, a number or a text, as text."""
     return str(_require_type(entry, key, where, int | str, "number"))
 
 
@@ -140,13 +138,11 @@ def _require_list(entry: Any, key: str, where: str) -> list[dict[str, Any]]:
 
 
 def _require_type(entry: Any, key: str, where: str, required_type: Any, expected: str) -> Any:
-    """Return the value under a key of an entry.
-
-    Raises:
-        SlqError: the entry is no dictionary, or its value is not of `required_type`.
-    """
+    """Return the value under a key of an entry, which must be a dictionary; check the value's type."""
     value = entry.get(key) if isinstance(entry, dict) else None
     if not isinstance(value, required_type):
         found = reprlib.repr(value)
-        raise SlqError(f"{where}: '{key}' must be a {expected}, found {found}; is it the file that config.yaml names?")
+        raise SlqError(
+            f"{where}: '{key}' must be a {expected}, found {found}; check that config.yaml names the right file"
+        )
     return value

@@ -1,4 +1,4 @@
-"""Readers of retention datasets: parquet files in the columns of the Hugging Face Hub in, the prepared form out."""
+"""Readers of retention datasets, which convert parquet files of the Hugging Face Hub to prepared splits."""
 
 import ast
 import re
@@ -26,14 +26,14 @@ from slq.datasets.questions import (
 )
 from slq.datasets.splits import UnreadableImageError, decode_image, write_split
 
-ROWS_PER_BATCH = 64  # rows read at once: images are large
+ROWS_PER_BATCH = 64  # rows read at once; few, because images are large
 IMAGE_TYPE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-SAFE_ID = re.compile(r"[\w.-]+")  # becomes part of a file name
+SAFE_ID = re.compile(r"[\w.-]+")  # an id becomes part of a file name
 
 
 @dataclass(frozen=True)
 class ParquetRow:
-    """A row of a parquet file; `id` names its item."""
+    """Row of a parquet file, and the id of the item that is made from it."""
 
     repository: str
     file: Path
@@ -41,29 +41,29 @@ class ParquetRow:
     values: dict[str, Any]
 
     def column_error(self, column: str, expected: str) -> SlqError:
-        """Return an error that says what is wrong with a value, for the caller to raise."""
+        """Return an error about the value of a column, for the caller to raise."""
         found = reprlib.repr(self.values.get(column))
         return SlqError(
             f"{self.file}: item {self.id!r}: '{column}' must be {expected}, found {found}; "
-            f"expected the files of the hub's {self.repository} as they are downloaded"
+            f"expected the unchanged files of the hub's {self.repository}"
         )
 
     def text(self, column: str) -> str:
-        """Return the value of a column, which must be a text with words."""
+        """Return the value of a column, which must be a non-empty text."""
         value = self.values[column]
         if not isinstance(value, str) or not value.strip():
-            raise self.column_error(column, "a text with words")
+            raise self.column_error(column, "a non-empty text")
         return value
 
     def texts(self, column: str) -> list[str]:
-        """Return the value of a column, which must be a list of at least one text, each with words."""
+        """Return the value of a column, which must be a list of one or more non-empty texts."""
         value = self.values[column]
         if not isinstance(value, list) or not value or not all(isinstance(v, str) and v.strip() for v in value):
-            raise self.column_error(column, "a list of texts with words, at least one")
+            raise self.column_error(column, "a list of one or more non-empty texts")
         return value
 
     def options(self, column: str) -> list[str]:
-        """Parse a column with a Python list written as text, as in MMMU; `None` in it is a word like any other."""
+        """Parse a column with a Python list written as text, as in MMMU; a member `None` becomes the text 'None'."""
         options = parse_list_literal(self.text(column))
         if options is None or not 1 <= len(options) <= MAX_OPTIONS:
             raise self.column_error(column, f"a Python list of 1 to {MAX_OPTIONS} options, written as text")
@@ -72,12 +72,12 @@ class ParquetRow:
     def image(self, column: str, reason: str = "") -> tuple[bytes, str]:
         """Return the bytes of a column's image, which must be readable, and the file suffix of its format.
 
-        `reason` says in the error message why there must be an image.
+        The error message adds `reason`, which explains why an image is required.
         """
         value = self.values.get(column)
         data = value.get("bytes") if isinstance(value, dict) else None
         if not data:
-            raise self.column_error(column, f"an image with its bytes{reason}")
+            raise self.column_error(column, f"an image, with its bytes{reason}")
         try:
             return data, decode_image(data)[1].lower()
         except UnreadableImageError as error:
@@ -85,26 +85,26 @@ class ParquetRow:
 
 
 QuestionFields = dict[str, Any]  # keys: question, options, answers, type
-ParsedQuestion = tuple[QuestionFields, list[tuple[bytes, str]]]  # an item's fields; its images (bytes, suffix)
+ParsedQuestion = tuple[QuestionFields, list[tuple[bytes, str]]]  # an item's fields, and its images as (bytes, suffix)
 
 
 @dataclass(frozen=True)
 class HubLayout:
-    """The way in which a hub repository stores its questions."""
+    """Format in which a hub repository stores its questions."""
 
     repository: str
-    file_pattern: str  # glob under the repository's folder; files are read in the order of their paths
-    schema: pa.Schema  # of every file
-    required_columns: tuple[str, ...]  # columns without which an item cannot be made
+    file_pattern: str  # glob in the repository's folder; files are read in the order of their paths
+    schema: pa.Schema  # columns of every file
+    required_columns: tuple[str, ...]  # columns that are needed to make an item
     parse_row: Callable[[ParquetRow], ParsedQuestion]
 
 
 def parse_mmmu_row(row: ParquetRow) -> ParsedQuestion:
-    """Parse a row of MMMU; the question's type is its subject.
+    """Parse a row of MMMU; the type of a question is its subject.
 
-    The images are those that markers in the question and its options name, in the order of their numbers. An image that
-    only the explanation names is part of the reasons for the answer and is left out (MMMU-Benchmark/MMMU#56). An open
-    answer that is written as a Python list holds several accepted answers.
+    The item's images are those with a marker in the question or its options, in the order of the markers' numbers. An
+    image with a marker only in the explanation is omitted (MMMU-Benchmark/MMMU#56). The answer to an open question is
+    a list of several accepted answers if it is written as a Python list.
     """
     kind, question, answer = row.text("question_type"), row.text("question"), row.text("answer")
     options: list[str] = []
@@ -126,8 +126,8 @@ def parse_mmmu_row(row: ParquetRow) -> ParsedQuestion:
     referenced_columns = {f"image_{number}" for number in (*new_numbers, *marker_numbers(explanation))}
     for column in MMMU_IMAGE_COLUMNS:
         if row.values[column] is not None and column not in referenced_columns:
-            raise row.column_error(column, "named by a marker in question, options or explanation, or null")
-    images = [row.image(f"image_{old}", f", as the marker <image {old}> asks for it") for old in new_numbers]
+            raise row.column_error(column, "referenced by a marker in question, options or explanation, or null")
+    images = [row.image(f"image_{old}", f", because the marker <image {old}> refers to it") for old in new_numbers]
     fields = {
         "question": renumber_markers(text, new_numbers),
         "options": [renumber_markers(option, new_numbers) for option in options],
@@ -138,37 +138,43 @@ def parse_mmmu_row(row: ParquetRow) -> ParsedQuestion:
 
 
 def parse_list_literal(text: str) -> list[str] | None:
-    """Return the members of a Python list that is written as text, as texts; None if the text is none."""
+    """Return the members, as texts, of a Python list that is written as text; None if the text is not such a list."""
     try:
         value = ast.literal_eval(text.strip())
         return [str(member) for member in value] if isinstance(value, list) else None
-    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):  # all that Python documents
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):  # as documented
         return None
 
 
 def parse_answers(row: ParquetRow, answer: str) -> list[str]:
-    """Return the members of an answer that is a list literal; else the answer itself.
+    """Return the members of an answer that is written as a Python list, or else the answer itself.
 
-    The answer itself may be an interval such as `[0, 1)`.
+    An answer such as the interval `[0, 1)` is not a list.
     """
     answers = parse_list_literal(answer)
     if answers is None:
         return [answer]
     if not answers or not all(member.strip() for member in answers):
-        raise row.column_error("answer", "a list of answers with words, at least one")
+        raise row.column_error("answer", "a list of one or more non-empty answers")
     return answers
 
 
 def read_single_image_question(row: ParquetRow) -> str:
-    """Return the question of a row with one image; its text already contains the options and the request."""
+    """Return the question of a row with one image.
+
+    Its text is the complete prompt, with the options and the request for an answer.
+    """
     question = row.text("question")
     if set(marker_numbers(question)) - {1}:
-        raise row.column_error("question", "a text without markers of images that the row does not have")
+        raise row.column_error("question", "a text without image markers other than <image 1>")
     return question
 
 
 def parse_realworldqa_row(row: ParquetRow) -> ParsedQuestion:
-    """Parse a row of RealWorldQA: multiple choice if the question has options and the answer is the letter of one."""
+    """Parse a row of RealWorldQA.
+
+    A question is multiple choice if it lists options and the answer is the letter of an option.
+    """
     question, answer = read_single_image_question(row), row.text("answer")
     options = parse_options(question)
     if answer not in [*option_letters(options)]:
@@ -178,7 +184,7 @@ def parse_realworldqa_row(row: ParquetRow) -> ParsedQuestion:
 
 
 def parse_ocrbench_row(row: ParquetRow) -> ParsedQuestion:
-    """Parse a row of OCRBench; the question's type decides how an answer is compared."""
+    """Parse a row of OCRBench; the type of a question determines how its answer is scored."""
     fields = {
         "question": read_single_image_question(row),
         "options": [],
@@ -193,7 +199,7 @@ MMMU_TEXT_COLUMNS = ("img_type", "answer", "topic_difficulty", "question_type", 
 HUB_LAYOUTS = {
     "mmmu": HubLayout(
         repository="MMMU/MMMU",
-        file_pattern="*/validation-*.parquet",  # a folder per subject
+        file_pattern="*/validation-*.parquet",  # one folder per subject
         schema=pa.schema(
             [(name, pa.string()) for name in ("id", "question", "options", "explanation")]
             + [(name, IMAGE_TYPE) for name in MMMU_IMAGE_COLUMNS]
@@ -231,20 +237,21 @@ def prepare_questions(
     expected: Mapping[str, Any] | None = None,
     source_commits: Sequence[Mapping[str, str]] = (),
 ) -> None:
-    """Read the parquet files under `source` and write the prepared form into `out`, with the images' bytes unchanged.
+    """Convert the parquet files under `source` to a prepared split in `out`, with unchanged image bytes.
+
+    If a row is invalid, `out` is unchanged.
 
     Args:
         hub_layout: a key of HUB_LAYOUTS.
-        name: the dataset's name.
-        split_name: the split's name in this project, whatever the hub calls it.
-        expected: the expected counts of the split (`require_expected_counts`).
-        source_commits: the repositories that the files come from, each with its commit.
-
-    Raises:
-        SlqError: the first fault found, with file, item, column and what was expected; `out` is then unchanged.
+        source: folder of the parquet files.
+        out: folder of the prepared split.
+        name: name of the dataset.
+        split_name: name of the split in this project, which may differ from the hub's name.
+        expected: expected counts of the split (`require_expected_counts`).
+        source_commits: repositories that the files come from, each with its commit.
     """
     staged = out / "images.tmp"
-    shutil.rmtree(staged, ignore_errors=True)  # left by an attempt that was killed
+    shutil.rmtree(staged, ignore_errors=True)  # a killed attempt may have left it
     staged.mkdir(parents=True)
     try:
         items = []
@@ -259,7 +266,7 @@ def prepare_questions(
             item = {"id": row.id, "images": [f"images/{file}" for file in file_names], **fields}
             items.append(item)
         require_expected_counts(name, split_name, items, expected or {})
-        (out / "manifest.json").unlink(missing_ok=True)  # it describes the previous images
+        (out / "manifest.json").unlink(missing_ok=True)  # it lists the previous images
         shutil.rmtree(out / "images", ignore_errors=True)
         staged.rename(out / "images")
     finally:
@@ -270,17 +277,18 @@ def prepare_questions(
 def read_rows(hub_layout: str, source: Path) -> Iterator[ParquetRow]:
     """Yield the rows of all files in order, each with the id of its item.
 
-    The id is the row's own, or else the dataset's name and the row's number.
+    The id is the row's `id` column, or else is built from the layout's name and the row's number.
 
     Raises:
-        SlqError: there is no file or no row, a file is no parquet or lacks a column, or an id occurs twice.
+        SlqError: there is no file or no row, a file is not parquet or lacks a column, or an id is invalid or occurs
+            twice.
     """
     layout = HUB_LAYOUTS[hub_layout]
     files = sorted(source.glob(layout.file_pattern))
     if not files:
         raise SlqError(
-            f"{source}: holds no {layout.file_pattern}; expected the files of the hub's dataset repository "
-            f"{layout.repository} as they are downloaded (docs/data.md)"
+            f"{source}: contains no {layout.file_pattern}; expected the unchanged files of the hub's dataset "
+            f"repository {layout.repository} (docs/data.md)"
         )
     file_of_id: dict[str, Path] = {}
     for file in files:
@@ -291,16 +299,16 @@ def read_rows(hub_layout: str, source: Path) -> Iterator[ParquetRow]:
             if "id" in layout.required_columns and not SAFE_ID.fullmatch(row.text("id")):
                 raise row.column_error("id", "letters, digits, dots, dashes and underscores")
             if row.id in file_of_id:
-                raise row.column_error("id", f"of one item only, and is in {file_of_id[row.id]} already")
+                raise row.column_error("id", f"unique, but it also occurs in {file_of_id[row.id]}")
             file_of_id[row.id] = file
             yield row
     if not file_of_id:
-        raise SlqError(f"{files[0]}: holds no rows; download the hub's {layout.repository} again")
+        raise SlqError(f"{files[0]}: contains no rows; download the hub's {layout.repository} again")
 
 
 def read_row_values(file: Path, layout: HubLayout) -> Iterator[dict[str, Any]]:
-    """Yield the required values of each row of a parquet file; a null becomes None."""
-    with wrap_parquet_errors(file, "download it again, and not as a git-lfs pointer"), pq.ParquetFile(file) as parquet:
+    """Yield the values of the required columns for each row of a parquet file; null becomes None."""
+    with wrap_parquet_errors(file, "download it again, not as a git-lfs pointer"), pq.ParquetFile(file) as parquet:
         missing = [column for column in layout.required_columns if column not in parquet.schema_arrow.names]
         if missing:
             raise SlqError(

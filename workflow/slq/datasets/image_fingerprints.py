@@ -1,4 +1,4 @@
-"""Image fingerprints: thumbnails by which an image is recognised after it was encoded again or scaled."""
+"""Image fingerprints: thumbnails that detect near-duplicates, such as a re-encoded or rescaled copy of an image."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,33 +15,28 @@ from slq.common.fingerprint import fingerprint
 from slq.datasets.splits import Split
 
 FINGERPRINT_SIZE = 24  # pixels per side
-# Largest distance between fingerprints of the same picture: the root mean square of their differences, in levels of 0
-# to 255. Copies at JPEG quality 30 or with half the sides are nearer; the two nearest drawn scenes are at 5.9
+# Largest distance between fingerprints of the same picture, as the root mean square difference of levels from 0 to 255.
+# Copies at JPEG quality 30 or at half the size have smaller distances; the two most similar synthetic scenes have 5.9
 # (docs/log.md).
 MAX_DISTANCE = 5.0
-# Pixels per side of a downsampled fingerprint: its distances are never larger, which rules out most pairs.
+# Pixels per side of a downsampled fingerprint. Downsampling never increases a distance, so a large distance between
+# downsampled fingerprints rules out a pair.
 DOWNSAMPLED_SIZE = 4
-MAX_LISTED = 20  # images that cannot be used, in a message
-ROWS_PER_BLOCK = 2048  # fingerprints of the training set compared at once
-PAIRS_PER_BLOCK = 10_000  # candidate pairs compared at full size at once
+MAX_LISTED = 20  # number of unusable images that a message lists
+ROWS_PER_BLOCK = 2048  # fingerprints of the training set that are compared at once
+PAIRS_PER_BLOCK = 10_000  # candidate pairs that are compared at full size at once
 
 
 def compute_image_fingerprint(image: Image.Image) -> np.ndarray:
-    """Compute the fingerprint of an RGB image: the mean colours of its parts.
-
-    Its shape is (FINGERPRINT_SIZE, FINGERPRINT_SIZE, 3), its values are bytes.
-    """
+    """Downscale an RGB image to its fingerprint (FINGERPRINT_SIZE, FINGERPRINT_SIZE, 3), uint8."""
     return np.asarray(image.resize((FINGERPRINT_SIZE, FINGERPRINT_SIZE), Image.Resampling.BILINEAR))
 
 
 def compute_split_fingerprints(split: Split, work: Path, threads: int) -> np.ndarray:
-    """Compute the fingerprints of a split's images, in the order of its `image_hashes`.
+    """Compute the fingerprints (n, FINGERPRINT_SIZE, FINGERPRINT_SIZE, 3) of a split's images.
 
-    Their shape is (n, FINGERPRINT_SIZE, FINGERPRINT_SIZE, 3). Every image is decoded once: the result is cached under
-    `work`, under a key of the split's hash and the code's.
-
-    Raises:
-        SlqError: images cannot be read; the message says how many, and names the first.
+    They are in the order of the split's `image_hashes`. The result is cached under `work`, with a key from the hash of
+    the split and the fingerprint of this code, so every image is decoded only once.
     """
     cache_file = work / "prints" / f"{hash_json([split.sha256, fingerprint(__name__)])[:16]}.npy"
     if cache_file.exists():
@@ -52,7 +47,7 @@ def compute_split_fingerprints(split: Split, work: Path, threads: int) -> np.nda
     errors = {path: one for path, one in zip(split.image_hashes, results, strict=True) if isinstance(one, SlqError)}
     if errors:
         first, *others = errors
-        listing = f"; the others: {', '.join(others[:MAX_LISTED])}" if others else ""
+        listing = f"; others: {', '.join(others[:MAX_LISTED])}" if others else ""
         count = f"{len(errors):,} of {len(results):,} images cannot be used"
         raise SlqError(f"{split.name}: {count}; the first: {errors[first]}{listing}")
     fingerprints = np.array(results, np.uint8).reshape(-1, FINGERPRINT_SIZE, FINGERPRINT_SIZE, 3)
@@ -63,7 +58,7 @@ def compute_split_fingerprints(split: Split, work: Path, threads: int) -> np.nda
 
 
 def _fingerprint_or_error(split: Split, path: str) -> np.ndarray | SlqError:
-    """Return an image's fingerprint, or the error of one that cannot be read."""
+    """Return the fingerprint of an image, or the error if it cannot be read."""
     try:
         return compute_image_fingerprint(split.open(path))
     except SlqError as error:
@@ -71,9 +66,7 @@ def _fingerprint_or_error(split: Split, path: str) -> np.ndarray | SlqError:
 
 
 def find_near_duplicates(fingerprints: np.ndarray, other_fingerprints: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield the index pairs of fingerprints that are within MAX_DISTANCE of each other.
-
-    The first index of a pair is one of `fingerprints`, the second one of `other_fingerprints`.
+    """Yield the pairs of indices, into both arguments, of fingerprints that are within MAX_DISTANCE of each other.
 
     Args:
         fingerprints: (n, FINGERPRINT_SIZE, FINGERPRINT_SIZE, 3).
@@ -91,9 +84,9 @@ def find_near_duplicates(fingerprints: np.ndarray, other_fingerprints: np.ndarra
 
 
 def _downsample(fingerprints: np.ndarray) -> np.ndarray:
-    """Average fingerprints over squares to (n, DOWNSAMPLED_SIZE * DOWNSAMPLED_SIZE * 3).
+    """Average fingerprints over squares; return them as (n, DOWNSAMPLED_SIZE * DOWNSAMPLED_SIZE * 3).
 
-    The values are centred around zero, so that products lose little precision.
+    The values are centred around zero, so that later products lose little precision.
     """
     step = FINGERPRINT_SIZE // DOWNSAMPLED_SIZE
     parts = fingerprints.reshape(len(fingerprints), DOWNSAMPLED_SIZE, step, DOWNSAMPLED_SIZE, step, 3)
@@ -101,7 +94,10 @@ def _downsample(fingerprints: np.ndarray) -> np.ndarray:
 
 
 def _mean_squared_distances(vectors: np.ndarray, other_vectors: np.ndarray) -> np.ndarray:
-    """Compute the mean squared differences (n, m) between rows, less what float32 may round up."""
+    """Compute the mean squared differences (n, m) between rows, minus a margin for rounding in float32.
+
+    Because of the margin, no pair within MAX_DISTANCE is missed.
+    """
     width = vectors.shape[1]
     squared_norms = (vectors**2).sum(1)[:, None] + (other_vectors**2).sum(1)
     distances: np.ndarray = (squared_norms - 2 * vectors @ other_vectors.T) / width - 0.1

@@ -1,4 +1,4 @@
-"""Audit before training: every split is sound, and no test item is in the training split."""
+"""Audit before training: checks that every split is valid, and that no test image is in the training split."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -12,21 +12,24 @@ from slq.common.files import write_json, write_text
 from slq.datasets.image_fingerprints import compute_split_fingerprints, find_near_duplicates
 from slq.datasets.splits import Split, check_items, image_paths, read_split
 
-SCHEMA = 4  # of an audit file
-ItemPairs = set[tuple[int, int]]  # (index of an item in the training split, index of an item in the other)
+SCHEMA = 4  # schema version of an audit file
+ItemPairs = set[tuple[int, int]]  # (index of an item in the training split, index of an item in the other split)
 LEAK_KINDS = ("ids", "photos", "bytes", "alike")
 
 
 def audit(settings: dict[str, Any], data: Path, work: Path, num_threads: int, out: Path) -> None:
-    """Check every split that a preset uses and write the findings to `out`.
+    """Check every split that a preset uses, and write the findings to `out`.
 
     Args:
-        settings: the rule's settings: train_dataset, retrieval_datasets, knowledge_datasets, retention_datasets,
-            allow_leak.
-        work: scratch folder, for image fingerprints and the list of ids to leave out.
+        settings: train_dataset, retrieval_datasets, knowledge_datasets, retention_datasets, allow_leak.
+        data: folder of the prepared datasets.
+        work: scratch folder, for image fingerprints and the list of ids to exclude.
+        num_threads: number of threads that decode images.
+        out: audit file.
 
     Raises:
-        SlqError: a split has a fault, or the training split holds images of the others and `allow_leak` is not set.
+        SlqError: a split is invalid, or the training split contains images of another split and `allow_leak` is not
+            set.
     """
     name = settings["train_dataset"]
     train, train_fingerprints, summary = _load_checked_split(data, name, "train", work, num_threads)
@@ -46,7 +49,8 @@ def audit(settings: dict[str, Any], data: Path, work: Path, num_threads: int, ou
             "in_train": in_train,
             "leaked": [other.items[number]["id"] for number in sorted(leaked_indices)],
         }
-        # Val selects learning rates and epochs: shared ids are a mistake, other kinds of overlap are only reported.
+        # Val is used only to select learning rates and epochs. Shared ids with val are a mistake, but other kinds of
+        # overlap are only reported.
         blocking_kinds = LEAK_KINDS if split_name == "test" else ("ids",)
         leaks[f"{other_name}/{split_name}"] = {kind: shared[kind] for kind in blocking_kinds if shared[kind]}
     if not settings["allow_leak"]:
@@ -57,7 +61,7 @@ def audit(settings: dict[str, Any], data: Path, work: Path, num_threads: int, ou
 def _load_checked_split(
     data: Path, name: str, split_name: str, work: Path, threads: int
 ) -> tuple[Split, np.ndarray, dict[str, Any]]:
-    """Load a split, check its items and images, and return it with its image fingerprints and its summary."""
+    """Load a split and check its items and images; return it with its image fingerprints and a summary."""
     split = read_split(data, name, split_name)
     check_items(split.root, split.items)
     fingerprints = compute_split_fingerprints(split, work, threads)
@@ -67,13 +71,13 @@ def _load_checked_split(
 def refuse_leaks(
     train: Split, leaks: dict[str, dict[str, ItemPairs]], splits: dict[str, dict[str, Any]], work: Path
 ) -> None:
-    """Refuse a training split that overlaps with others, and write the ids to leave out under `work`.
+    """Refuse a training split that overlaps with other splits, and write the ids to exclude to a file under `work`.
 
     Args:
+        train: the training split.
         leaks: for each other split, the pairs of overlapping items by kind.
-
-    Raises:
-        SlqError: there are overlaps; the message gives their numbers.
+        splits: audit record of each split.
+        work: scratch folder.
     """
     messages = []
     for other, shared in leaks.items():
@@ -86,9 +90,9 @@ def refuse_leaks(
     id_list_file = work / "leaks" / f"{train.name}.txt"
     write_text(id_list_file, "".join(f"{train.items[number]['id']}\n" for number in sorted(train_indices)))
     raise SlqError(
-        f"{train.name}/train holds what is tested: {'; '.join(messages)}; its {len(train_indices):,} images are in "
-        f"{id_list_file}, by id: leave them out (of a source: keep a copy of the list and name it in "
-        f"datasets.{train.name}.splits.train.exclude_ids), or say allow_leak: true in the preset, "
+        f"{train.name}/train contains test images: {'; '.join(messages)}; the ids of its {len(train_indices):,} images "
+        f"are listed in {id_list_file}: exclude them (for a fetched source, keep a copy of the list and name it in "
+        f"datasets.{train.name}.splits.train.exclude_ids), or set allow_leak: true in the preset, "
         "which the tables then state"
     )
 
@@ -98,13 +102,16 @@ def find_overlaps(
 ) -> dict[str, ItemPairs]:
     """Find the pairs of items that show the same image, by kind of evidence.
 
-    `ids`: both have the same id, if the ids of both datasets are numbers of the same thing. `photos`: both have the
-    same Flickr photo number. `bytes`: both have an identical file. `alike`: their fingerprints are within a distance
-    (`slq.datasets.image_fingerprints`).
+    - `ids`: the same id, if both datasets have the same id namespace.
+    - `photos`: the same Flickr photo number.
+    - `bytes`: identical image files.
+    - `alike`: near-duplicate image fingerprints (`slq.datasets.image_fingerprints`).
 
     Args:
-        train_fingerprints: of the files of `train`, in order.
-        other_fingerprints: of the files of `other`, in order.
+        train: the training split.
+        train_fingerprints: fingerprints of the image files of `train`, in order.
+        other: the other split.
+        other_fingerprints: fingerprints of the image files of `other`, in order.
     """
     same_id_namespace = train.id_namespace == other.id_namespace
     return {
@@ -118,7 +125,7 @@ def find_overlaps(
 
 
 def count_duplicates(split: Split, fingerprints: np.ndarray | None = None) -> dict[str, int]:
-    """Count the items that show an image of an earlier item: by bytes and, if given, by fingerprints."""
+    """Count the items whose image repeats that of an earlier item: by bytes and, if given, by fingerprints."""
     same_bytes = _pairs_with_shared_key(
         split, split, lambda one, item: [one.image_hashes[path] for path in image_paths(item)]
     )
@@ -131,7 +138,7 @@ def count_duplicates(split: Split, fingerprints: np.ndarray | None = None) -> di
 def _pairs_with_shared_key(
     train: Split, other: Split, keys_of: Callable[[Split, dict[str, Any]], Iterable[str]]
 ) -> ItemPairs:
-    """Return the pairs of items with a key in common."""
+    """Return the pairs of items that share a key."""
     train_indices: dict[str, list[int]] = defaultdict(list)
     for number, item in enumerate(train.items):
         for key in keys_of(train, item):
@@ -147,7 +154,7 @@ def _pairs_with_shared_key(
 def _near_duplicate_pairs(
     train: Split, train_fingerprints: np.ndarray, other: Split, other_fingerprints: np.ndarray
 ) -> ItemPairs:
-    """Return the pairs of items that have files with near-duplicate fingerprints."""
+    """Return the pairs of items whose images have near-duplicate fingerprints."""
     train_items, other_items = _item_indices_by_file(train), _item_indices_by_file(other)
     file_pairs = find_near_duplicates(train_fingerprints, other_fingerprints)
     return {
@@ -156,7 +163,7 @@ def _near_duplicate_pairs(
 
 
 def _item_indices_by_file(split: Split) -> list[list[int]]:
-    """Return for each file of a split, in order, the indices of the items that show it."""
+    """Return, for each image file of a split in order, the indices of the items that use it."""
     indices: dict[str, list[int]] = {path: [] for path in split.image_hashes}
     for number, item in enumerate(split.items):
         for path in image_paths(item):

@@ -1,4 +1,4 @@
-"""Import of a dataset that a user supplies: it is checked and hashed, and its images stay where they are."""
+"""Import of a dataset that a user supplies, which is checked and hashed; its images are not copied."""
 
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,20 @@ from slq.datasets.splits import check_items, hash_images, image_paths, open_imag
 def import_local_split(
     name: str, split_name: str, kind: str, hub_layout: str, same_image: str, source: Path, out: Path
 ) -> None:
-    """Write the prepared form of a local split into `out`.
+    """Check a local split and write its prepared form to `out`.
+
+    Without a `hub_layout`, `<source>/<split>/items.jsonl` must already have the prepared form. The ids of a training
+    split are then compared with those of the val and test splits next to it, so that a leak is found before training.
 
     Args:
-        hub_layout: a key of HUB_LAYOUTS: `source` is then a dataset repository of the hub as it is downloaded. If
-            empty, `<source>/<split>/items.jsonl` is already in the prepared form: every item and image is checked, and
-            a training split is compared with the val and test splits beside it, so that a leak is found before anything
-            is trained.
-        same_image: which lines of a retrieval dataset are one image (docs/own-data.md): `row`, `bytes`, or empty.
-
-    Raises:
-        SlqError: the first fault found, with file and line or id.
+        name: name of the dataset.
+        split_name: name of the split.
+        kind: `retrieval` or `retention`.
+        hub_layout: a key of HUB_LAYOUTS if `source` is an unchanged dataset repository of the hub; otherwise empty.
+        same_image: criterion by which lines of a retrieval dataset share an image (docs/data.md): `row`, `bytes`, or
+            empty.
+        source: folder of the dataset.
+        out: folder of the prepared split.
     """
     if hub_layout:
         prepare_questions(hub_layout, source, out, name, split_name)
@@ -46,21 +49,21 @@ def import_local_split(
 def refuse_shared_ids(
     train_name: str, train: list[dict[str, Any]], other_name: str, other: list[dict[str, Any]]
 ) -> None:
-    """Raise SlqError if ids of a val or test split are also in the training split of the same dataset."""
+    """Refuse a training split that shares ids with the val or test split of the same dataset."""
     ids = {item["id"] for item in train}
     shared = [item["id"] for item in other if item["id"] in ids]
     if shared:
         raise SlqError(
             f"{other_name}: {len(shared)} of {len(other)} ids are in the training split {train_name} "
-            f"(first: {shared[0]!r}); remove them from it: a test of trained images measures nothing"
+            f"(first: {shared[0]!r}); remove them from the training split, or test scores would be meaningless"
         )
 
 
 def deduplicate_images(name: str, folder: Path, items: list[dict[str, Any]], merge: bool) -> list[dict[str, Any]]:
-    """Return the items with each image once, under its first id, with the captions of all lines that have its bytes.
+    """Merge items with identical image files into one item, with the first id and all captions.
 
     Raises:
-        SlqError: two lines have the same bytes, and `merge` does not say that they are one image.
+        SlqError: two items have identical image files, and `merge` is not set.
     """
     hashes = hash_images(folder, items)
     item_by_hash: dict[str, dict[str, Any]] = {}
@@ -72,8 +75,8 @@ def deduplicate_images(name: str, folder: Path, items: list[dict[str, Any]], mer
             item_by_hash[digest]["captions"] += item["captions"]
         else:
             raise SlqError(
-                f"{folder}: items {item_by_hash[digest]['id']!r} and {item['id']!r} show the same picture; say in "
-                f"config.yaml what that means, datasets.{name}.same_image: bytes (one image, the captions of both) or "
+                f"{folder}: items {item_by_hash[digest]['id']!r} and {item['id']!r} have identical image files; set "
+                f"datasets.{name}.same_image in config.yaml: bytes (one image with the captions of both) or "
                 "row (two images)"
             )
     return list(item_by_hash.values())

@@ -1,4 +1,4 @@
-"""A few images that a user names in config.yaml: files of a folder, or images of a dataset's val split."""
+"""Images of the pilot, which config.yaml names: files of a folder, or images of a dataset's val split."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,14 +11,11 @@ from slq.datasets.splits import open_image, read_split
 
 
 def find_pilot_images(settings: Mapping[str, Any], data: Path) -> dict[str, Path]:
-    """Return the file of each image, by its name in config.yaml and in that order.
+    """Return the file of each image, by its name in config.yaml and in the same order.
 
     Args:
-        settings: `images`, the names, and either `folder`, which holds these files, or `dataset`, whose ids they are.
-        data: the folder of the prepared datasets.
-
-    Raises:
-        SlqError: the dataset has no such image.
+        settings: `images`, a list of file names in `folder` or of image ids in `dataset`.
+        data: folder of the prepared datasets.
     """
     if "folder" in settings:
         return {name: Path(settings["folder"], name) for name in settings["images"]}
@@ -26,14 +23,10 @@ def find_pilot_images(settings: Mapping[str, Any], data: Path) -> dict[str, Path
     files = {item["id"]: split.root / item["image"] for item in split.items}
     for name in settings["images"]:
         if name not in files:
-            raise SlqError(f"{settings['dataset']}/val: no image '{name}', which images in config.yaml names")
+            raise SlqError(f"{settings['dataset']}/val: no image '{name}', which is listed under images in config.yaml")
     return {name: files[name] for name in settings["images"]}
 
 
 def open_pilot_image(path: Path) -> Image.Image:
-    """Open one of these images as RGB.
-
-    Raises:
-        SlqError: it is missing or cannot be read.
-    """
-    return open_image(path, "mend it, or name another under images in config.yaml")
+    """Open an image of the pilot as RGB."""
+    return open_image(path, "repair it, or name another image under images in config.yaml")

@@ -1,4 +1,4 @@
-"""Preparation of a split of a fetched source: ids from the source, images left in place, counts checked."""
+"""Preparation of a split from a fetched source; its counts are checked, and images are not copied."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,15 +13,17 @@ from slq.datasets.splits import check_items, image_paths, write_split
 
 
 def prepare_split(settings: dict[str, Any], source: Path, out: Path) -> None:
-    """Write the prepared form of a split of a source into `out`, with the image hashes of the source's manifest.
+    """Write the prepared form of a split of a source to `out`, with the image hashes from the source's manifest.
 
     Args:
-        settings: `dataset`, `split`, `listing` (of `datasets.<dataset>.splits`), and either `hub_layout`, or
-            `annotation_format`, `id_namespace`, `flickr_id_files`, `allow_leak` and, if the split has id lists,
-            `listing_files`, all files that list the source's images.
+        settings: `dataset`, `split`, `listing` (the split's entry in `datasets.<dataset>.splits`), and either
+            `hub_layout`, or `annotation_format`, `id_namespace`, `flickr_id_files` and `allow_leak`; also
+            `listing_files`, the annotation files of all images in the source, if the split has id lists.
+        source: folder of the source.
+        out: folder of the prepared split.
 
     Raises:
-        SlqError: the source does not hold what config.yaml says, an id list filters nothing, or a training split holds
+        SlqError: the source does not match config.yaml, an id list filters nothing, or a training split contains
             published test images.
     """
     name, split_name, split_config = settings["dataset"], settings["split"], settings["listing"]
@@ -44,7 +46,7 @@ def prepare_split(settings: dict[str, Any], source: Path, out: Path) -> None:
     require_expected_counts(name, split_name, items, split_config)
     if not items:
         raise SlqError(
-            f"{name}/{split_name}: no image is in {source / split_config['file']} of this split "
+            f"{name}/{split_name}: {source / split_config['file']} has no image of this split "
             f"(datasets.{name}.splits.{split_name})"
         )
     if split_name == "train" and not settings["allow_leak"]:
@@ -55,33 +57,29 @@ def prepare_split(settings: dict[str, Any], source: Path, out: Path) -> None:
 
 
 def read_source_commits(source: Path) -> list[dict[str, str]]:
-    """Return the repositories of the hub that a source was fetched from, each with its commit."""
-    manifest = source / "manifest.json"  # absent when questions come from any folder of the hub's files
+    """Return the hub repositories that a source was fetched from, each with its commit."""
+    manifest = source / "manifest.json"  # a user's folder of the hub's files has no manifest
     parts = read_json(manifest)["source"].get("parts", []) if manifest.is_file() else []
     return [{"from": part["from"], "commit": part["commit"]} for part in parts if "commit" in part]
 
 
 def require_numeric_ids(name: str, id_namespace: str | None, items: list[Item]) -> None:
-    """Check that ids in a numeric namespace (COCO's or Flickr's) are written as plain whole numbers.
+    """Check that ids in a numeric namespace (COCO's or Flickr's) are whole numbers without leading zeros.
 
-    Ids in another form would pass every guard that compares them.
-
-    Raises:
-        SlqError: an id is not; the message names the first.
+    The leak checks compare ids as text and would miss an id in another form.
     """
     for item in items if id_namespace else []:
         if not item["id"].isdecimal() or item["id"] != str(int(item["id"])):
             raise SlqError(
-                f"{name}: the id {item['id']!r} is no number of {id_namespace}, and datasets.{name}.id_namespace in "
-                "config.yaml says that ids are: read the dataset from a list that has them, or take id_namespace out"
+                f"{name}: the id {item['id']!r} is not a number of {id_namespace}, as datasets.{name}.id_namespace in "
+                "config.yaml requires: use an annotation file that has these numbers, or remove id_namespace"
             )
 
 
 def add_flickr_photo_ids(items: list[Item], settings: Mapping[str, Any], source: Path) -> None:
-    """Add to each item its Flickr photo number, as `photo`, where it is known: Flickr30K's ids are these numbers.
+    """Add the Flickr photo number, as `photo`, to each item for which it is known.
 
-    Raises:
-        SlqError: the files that should list the numbers have none for these images.
+    The ids of Flickr30K are Flickr photo numbers; for other datasets, annotation files list the numbers.
     """
     if settings["id_namespace"] == "flickr":
         photo_ids = {item["id"]: item["id"] for item in items}
@@ -89,8 +87,9 @@ def add_flickr_photo_ids(items: list[Item], settings: Mapping[str, Any], source:
         photo_ids = read_flickr_photo_ids(source / file for file in settings["flickr_id_files"])
         if settings["flickr_id_files"] and items and not any(item["id"] in photo_ids for item in items):
             raise SlqError(
-                f"{source}: {', '.join(settings['flickr_id_files'])} tell the photo of none of the {len(items):,} "
-                f"images; name the files that list them (datasets.{settings['dataset']}.flickr_id_files in config.yaml)"
+                f"{source}: {', '.join(settings['flickr_id_files'])} list the Flickr photo of none of the "
+                f"{len(items):,} images; name the files that list them (datasets.{settings['dataset']}.flickr_id_files "
+                "in config.yaml)"
             )
     for item in items:
         if item["id"] in photo_ids:
@@ -98,7 +97,7 @@ def add_flickr_photo_ids(items: list[Item], settings: Mapping[str, Any], source:
 
 
 def read_image_hashes(items: list[Item], source: Path) -> dict[str, str]:
-    """Read the SHA-256 of every image from the source's manifest, which lists the hashes that the fetch verified.
+    """Read the SHA-256 of every image from the source's manifest, which has the hashes that were verified by the fetch.
 
     Raises:
         SlqError: the source lacks an image.
@@ -108,7 +107,8 @@ def read_image_hashes(items: list[Item], source: Path) -> dict[str, str]:
     missing = [path for path in paths if path not in hashes]
     if missing:
         raise SlqError(
-            f"{source}: {len(missing):,} of {len(paths):,} images that its list names are not in it (first: "
-            f"{missing[0]}); fetch it whole, or name the right folder (datasets.*.splits.*.images in config.yaml)"
+            f"{source}: {len(missing):,} of {len(paths):,} images in its annotation file are missing (first: "
+            f"{missing[0]}); fetch the whole source, or name the right folder (datasets.*.splits.*.images in "
+            "config.yaml)"
         )
     return {path: hashes[path] for path in paths}

@@ -1,6 +1,6 @@
-"""Texts of questions, with markers in the places of their images.
+"""Texts of questions, with a marker at the position of each image.
 
-`<image k>` in a text stands for the k-th image of its item, counted from 1.
+The marker `<image k>` stands for the k-th image of the item, counted from 1.
 """
 
 import re
@@ -11,16 +11,16 @@ from typing import Any
 from slq.common.errors import SlqError
 
 MARKER = re.compile(r"<image (\d+)>")
-MAX_OPTIONS = len(string.ascii_uppercase)  # of a question: each has a letter
+MAX_OPTIONS = len(string.ascii_uppercase)  # each option of a question has a letter
 MARKER_GROUP = re.compile(r" *(?:<image \d+> *)+")  # adjacent markers, with the blanks around them
 OPTION_LINE = re.compile(r"^([A-Z])\. +(\S.*?)[ \r]*$", re.MULTILINE)
-# The wording is part of MMMU's protocol, as in its authors' configuration and in lmms-eval's.
+# This wording is part of MMMU's protocol; the configurations of its authors and of lmms-eval use it.
 LETTER_REQUEST = "Answer with the option's letter from the given choices directly."
 PHRASE_REQUEST = "Answer the question using a single word or phrase."
 
 
 def option_letters(options: Sequence[str]) -> str:
-    """Return the letters of the options, from A."""
+    """Return the letters of the options, starting at A."""
     return string.ascii_uppercase[: len(options)]
 
 
@@ -30,7 +30,7 @@ def format_choice_question(question: str, options: Sequence[str]) -> str:
 
 
 def format_options(options: Sequence[str]) -> str:
-    """Format options as lines, each behind its letter."""
+    """Format options as lines, each with its letter."""
     return "\n".join(f"{letter}. {option}" for letter, option in zip(option_letters(options), options, strict=True))
 
 
@@ -40,24 +40,24 @@ def format_open_question(question: str) -> str:
 
 
 def parse_options(question: str) -> list[str]:
-    """Return the options in a question's lines `A. …`, `B. …`; none unless the letters run from A without a gap."""
+    """Return the options in a question's lines `A. …`, `B. …`; none if the letters have a gap or do not start at A."""
     found = OPTION_LINE.findall(question)
     options = [text for _, text in found]
     return options if "".join(letter for letter, _ in found) == option_letters(options) else []
 
 
 def marker_numbers(text: str) -> list[int]:
-    """Return the numbers in a text's markers, each once, in ascending order."""
+    """Return the distinct numbers of a text's markers, in ascending order."""
     return sorted({int(number) for number in MARKER.findall(text)})
 
 
 def renumber_markers(text: str, new_numbers: Mapping[int, int]) -> str:
-    """Replace the numbers in a text's markers."""
+    """Replace the numbers of a text's markers."""
     return MARKER.sub(lambda match: f"<image {new_numbers[int(match[1])]}>", text)
 
 
 def strip_markers(text: str) -> str:
-    """Remove a text's markers; a blank replaces those that have other text on both sides on their line."""
+    """Remove a text's markers; a group of markers between two words of a line becomes a blank."""
 
     def gap(match: re.Match[str]) -> str:
         before, after = text[: match.start()], text[match.end() :]
@@ -69,18 +69,18 @@ def strip_markers(text: str) -> str:
 def question_segments(item: Mapping[str, Any]) -> list[str | int]:
     """Split a question into texts and indices into the item's `images` (from 0), in the order of the prompt.
 
-    Images that no marker names come first; an image that is named twice occurs twice. The text around a marker stays
-    unchanged, blanks included, as in VLMEvalKit's prompt for MMMU (open-compass/VLMEvalKit e8e78f05, `split_MMMU`).
+    Images without a marker come first, and an image with two markers occurs twice. The text around a marker, including
+    blanks, is unchanged, as in VLMEvalKit's prompt for MMMU (open-compass/VLMEvalKit e8e78f05, `split_MMMU`).
 
     Raises:
-        SlqError: a marker names an image that the item does not have.
+        SlqError: a marker refers to an image that the item does not have.
     """
     question, count = item["question"], len(item["images"])
     missing_numbers = [number for number in marker_numbers(question) if not 1 <= number <= count]
     if missing_numbers:
         raise SlqError(
-            f"item {item['id']!r}: its question has the marker <image {missing_numbers[0]}>, and 'images' lists "
-            f"{count}; <image k> stands for the k-th of them, from 1"
+            f"item {item['id']!r}: its question has the marker <image {missing_numbers[0]}>, but 'images' lists only "
+            f"{count}; <image k> stands for the k-th image, from 1"
         )
     parts: list[str | int] = [place for place in range(count) if place + 1 not in marker_numbers(question)]
     for place, part in enumerate(MARKER.split(question)):  # text, number, text, number, …, text

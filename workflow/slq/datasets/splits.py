@@ -1,4 +1,4 @@
-"""The prepared form of a split (docs/own-data.md): written once, read by training and evaluation."""
+"""Prepared splits (docs/data.md): their files, which training and evaluation read, and the decoding of images."""
 
 import hashlib
 import json
@@ -26,22 +26,23 @@ ITEM_FIELDS = {
     "retention": {"id": str, "images": list, "question": str, "options": list, "answers": list, "type": str},
 }
 MEND_IMAGE = "mend it, or take it out"
-# Some cameras and editors write more than the megabyte of compressed text that Pillow reads beside a PNG's pixels.
+# Pillow reads at most a megabyte of each compressed text in a PNG; some cameras and editors write more.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 
 @dataclass(frozen=True)
 class Split:
-    """A split in memory.
+    """Split of a dataset, in memory.
 
     Attributes:
-        items: in evaluation order.
-        root: the folder that the items' image paths are relative to.
-        sha256: the split's identity.
-        image_hashes: the SHA-256 of every image, by its path.
-        id_namespace: what its ids are numbers of; the dataset itself, unless several datasets share them.
-        source_commits: the repositories of the hub that it was fetched from, each with its commit.
-        split_name: train, val or test; empty for a user's images, which are in no dataset.
+        name: name of the dataset.
+        items: items in evaluation order.
+        root: folder that the items' image paths are relative to.
+        sha256: hash of the items and their images, which identifies the split.
+        image_hashes: SHA-256 of every image, by path.
+        id_namespace: namespace of the ids: the dataset's name, unless several datasets share a namespace.
+        source_commits: hub repositories that the split was fetched from, each with its commit.
+        split_name: train, val or test; empty for a user's images that are not in a dataset.
     """
 
     name: str
@@ -55,26 +56,21 @@ class Split:
 
     @property
     def caption_ids(self) -> list[str]:
-        """The id of each caption (T,), in the order of the items: `<image>#<n>` for the n-th caption of an image."""
+        """Id of each caption (T,), in the order of the items: `<image>#<n>` for caption n of an image, from 0."""
         return [f"{item['id']}#{n}" for item in self.items for n in range(len(item["captions"]))]
 
     @property
     def caption_to_image(self) -> np.ndarray:
-        """The image index of each caption (T,)."""
+        """Image index of each caption (T,)."""
         return np.repeat(np.arange(len(self.items)), [len(item["captions"]) for item in self.items])
 
     def open(self, path: str) -> Image.Image:
-        """Decode an image of the split, as RGB.
-
-        Raises:
-            SlqError: as in `open_image`, or the image's bytes are not those that the split's identity was computed
-                from.
-        """
+        """Decode an image of the split as RGB, after checking its hash."""
         return open_image(self.root / path, lambda: self._exclusion_advice(path), self.image_hashes.get(path))
 
     @contextmanager
     def naming_items(self) -> Iterator[None]:
-        """Add to a TextError the name of the split, and the id of the item that has the text."""
+        """Add the name of the split and the id of the item with the text to a TextError."""
         try:
             yield
         except TextError as error:
@@ -85,7 +81,11 @@ class Split:
             raise
 
     def _exclusion_advice(self, path: str) -> str:
-        """Say how to leave out an image whose bytes are as they came: a source's, as others are opened before."""
+        """Return advice on how to exclude an unreadable image whose hash is correct.
+
+        Such an image comes from a fetched source, because the images of other datasets are opened when they are
+        prepared.
+        """
         if not self.split_name:
             return MEND_IMAGE
         items = [item for item in self.items if path in image_paths(item)]
@@ -99,47 +99,45 @@ class Split:
 
 
 class UnreadableImageError(SlqError):
-    """Bytes that are no image that can be used; the message is the reason alone."""
+    """Error for bytes that are not a usable image; the message contains only the reason."""
 
 
 def decode_image(data: bytes) -> tuple[Image.Image, str]:
-    """Decode an image completely, as RGB (`as_rgb`), and return it with the name of its format.
+    """Decode a whole image as RGB (`as_rgb`), and return it with the name of its format.
 
     Raises:
-        UnreadableImageError: it is truncated, not an image, or of an unsupported kind.
+        UnreadableImageError: the image is truncated, not an image, or of an unsupported kind.
     """
     try:
         with Image.open(BytesIO(data)) as image:
             return as_rgb(image), str(image.format)
-    except UnidentifiedImageError as error:  # its message would name the buffer of the bytes, which is no file
-        raise UnreadableImageError("of no format that PIL reads") from error
-    except Exception as error:  # for damaged bytes, Pillow's decoders raise errors of any kind
+    except UnidentifiedImageError as error:  # its own message names a buffer, not the file
+        raise UnreadableImageError("not in a format that PIL reads") from error
+    except Exception as error:  # Pillow's decoders may raise any error for damaged bytes
         raise UnreadableImageError(one_line(error)) from error
 
 
 def open_image(
     path: Path, remedy: str | Callable[[], str] = MEND_IMAGE, expected_sha256: str | None = None
 ) -> Image.Image:
-    """Decode an image completely, as RGB (`as_rgb`).
+    """Read and decode a whole image as RGB (`as_rgb`).
 
     Args:
-        remedy: what to do about an image that cannot be read, for the message; a function says so of one that exists.
-        expected_sha256: the SHA-256 of its bytes, if known; the check takes 2 % of the decoding time.
-
-    Raises:
-        SlqError: the image is missing, truncated, not an image, of an unsupported kind, or has other bytes.
+        path: path of the image.
+        remedy: advice for the message if the image cannot be read. A function is called only if the file exists.
+        expected_sha256: SHA-256 of the file, if known; checking it takes 2 % of the decoding time.
     """
     try:
         data = path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError: an invalid file name
         advice = "make its dataset again" if callable(remedy) else remedy
         raise SlqError(f"{path}: not a readable image ({error}); {advice}") from error
     found = hashlib.sha256(data).hexdigest() if expected_sha256 else None
     if found != expected_sha256:
         raise SlqError(
-            f"{path}: not the image that its dataset was prepared with (sha256 {found}, expected {expected_sha256}); a "
-            "local dataset is prepared anew by the next call of snakemake, a fetched one mended by --forcerun "
-            "fetch_source, a synthetic one by --forcerun make_synthetic_split"
+            f"{path}: the image has changed since its dataset was prepared (sha256 {found}, expected "
+            f"{expected_sha256}); to prepare the dataset again, run snakemake: a local dataset needs no option, a "
+            "fetched one --forcerun fetch_source, a synthetic one --forcerun make_synthetic_split"
         )
     try:
         return decode_image(data)[0]
@@ -159,13 +157,19 @@ def write_split(
     id_namespace: str | None = None,
     source_commits: Sequence[Mapping[str, str]] = (),
 ) -> None:
-    """Write items.jsonl and, last, the manifest with the hash of every file.
+    """Write items.jsonl and then the manifest, which has the hash of every image.
 
     Args:
-        root: the folder that the items' image paths are relative to, if not `out` itself (images are not copied).
-        image_hashes: the SHA-256 of every image, by its path, if known; else every image is read.
-        id_namespace: what the ids are numbers of, if another dataset's ids may be numbers of the same thing.
-        source_commits: the repositories of the hub that it is from, each with its commit; not part of its identity.
+        out: folder of the split.
+        name: name of the dataset.
+        split_name: name of the split.
+        kind: `retrieval` or `retention`.
+        items: items of the split.
+        root: folder that the items' image paths are relative to, if it is not `out`; images are not copied.
+        image_hashes: SHA-256 of every image, by path; if None, every image is read.
+        id_namespace: namespace of the ids, if other datasets may share it.
+        source_commits: hub repositories that the split comes from, each with its commit; they do not change the
+            split's hash.
     """
     write_text(out / "items.jsonl", "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items))
     image_root = root or out
@@ -192,7 +196,7 @@ def write_split(
 
 
 def hash_images(root: Path, items: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Compute the SHA-256 of every image file of the items, by its path."""
+    """Compute the SHA-256 of every image file of the items, by path."""
     return {path: hash_file(root / path) for item in items for path in image_paths(item)}
 
 
@@ -202,11 +206,7 @@ def image_paths(item: dict[str, Any]) -> list[str]:
 
 
 def read_split(data: Path, name: str, split_name: str) -> Split:
-    """Read a split that has its manifest.
-
-    Raises:
-        SlqError: there is no manifest, or it is of another schema.
-    """
+    """Read a prepared split."""
     folder = data / name / split_name
     manifest = read_json(folder / "manifest.json")
     require_schema(folder / "manifest.json", manifest, SCHEMA, "prepare it again")
@@ -217,44 +217,36 @@ def read_split(data: Path, name: str, split_name: str) -> Split:
 
 
 def read_items(path: Path, kind: str) -> list[dict[str, Any]]:
-    """Read the items of a JSONL file and check the fields that their kind must have.
-
-    Raises:
-        SlqError: an item is at fault; the message names the file, the line, the field and what was expected.
-    """
+    """Read the items of a JSONL file, and check that they have the required fields of their kind."""
     if not path.is_file():
-        raise SlqError(f"{path}: not found; docs/own-data.md describes the form of a dataset")
+        raise SlqError(f"{path}: not found; docs/data.md describes the format of a dataset")
     items = []
     for number, item in enumerate(read_json_objects(path), start=1):
         for key, type_ in ITEM_FIELDS[kind].items():
             require_type(f"{path}:{number}", item, key, type_)
         items.append(item)
     if not items:
-        raise SlqError(f"{path}: holds no items")
+        raise SlqError(f"{path}: contains no items; expected one item per line")
     return items
 
 
 def check_items(root: Path, items: list[dict[str, Any]]) -> None:
-    """Check that ids are unique, captions and questions have words, questions have answers, and markers name images.
-
-    Raises:
-        SlqError: the first fault, with the id and the file.
-    """
+    """Check unique ids, non-empty captions and questions, answers of questions, and markers that refer to images."""
     duplicate_ids = [name for name, count in Counter(item["id"] for item in items).items() if count > 1]
     if duplicate_ids:
         raise SlqError(
-            f"{root}: id {duplicate_ids[0]!r} occurs more than once ({len(duplicate_ids)} such ids); ids name one item "
-            "each"
+            f"{root}: id {duplicate_ids[0]!r} occurs more than once ({len(duplicate_ids)} such ids); every item needs "
+            "its own id"
         )
     for item in items:
         captions = item.get("captions", [item.get("question")])
         if not captions or not all(isinstance(text, str) and text.strip() for text in captions):
-            raise SlqError(f"{root}: item {item['id']!r} has an empty caption; every caption needs words")
+            raise SlqError(f"{root}: item {item['id']!r} has an empty caption; every caption needs at least one word")
         if "question" in item:
             if not item["answers"]:
-                raise SlqError(f"{root}: item {item['id']!r} has no answer; 'answers' lists every accepted one")
+                raise SlqError(f"{root}: item {item['id']!r} has no answer; 'answers' must list all accepted answers")
             if len(item["options"]) > MAX_OPTIONS:
-                raise SlqError(f"{root}: item {item['id']!r} has more than {MAX_OPTIONS} options, which are lettered")
+                raise SlqError(f"{root}: item {item['id']!r} has more than {MAX_OPTIONS} options, one per letter")
             try:
                 question_segments(item)
             except SlqError as error:

@@ -92,8 +92,7 @@ def require_disk_space(folder: Path, needed_bytes: int, purpose: str) -> None:
     disk = os.statvfs(folder)
     if (free := disk.f_bavail * disk.f_frsize) < needed_bytes:
         raise SlqError(
-            f"{folder}: {purpose} needs {needed_bytes / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are available; "
-            "free disk space"
+            f"{folder}: {purpose} needs {needed_bytes / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; free disk space"
         )
 
 

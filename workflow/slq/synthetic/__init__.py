@@ -1,1 +1,1 @@
-"""Synthetic data and models of the mini preset: scenes, captions, questions, tiny backbones and dual encoders."""
+"""Synthetic datasets and models of the mini preset: scenes, captions, questions, tiny backbones and dual encoders."""

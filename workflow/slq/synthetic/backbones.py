@@ -1,4 +1,4 @@
-"""Tiny backbones of the real classes, pre-trained from scratch on synthetic scenes and saved like a hub snapshot."""
+"""Tiny backbones of the real model classes, pre-trained from scratch on synthetic scenes and saved as hub snapshots."""
 
 import random
 from itertools import pairwise, product
@@ -26,18 +26,19 @@ from slq.synthetic.pretraining import (
 from slq.synthetic.scenes import all_objects, all_scenes, pretraining_signs
 from slq.synthetic.tasks import PretrainingTasks
 
-# Each part is a line, so the blanks at its ends, which surround an image's marker in a question, are dropped.
+# Each part becomes a line. The blanks around a text, which separate it from an image marker in a question, are removed.
 CHAT_TEMPLATE = """{% for message in messages %}<|im_start|> {{ message['role'] }}
 {% for part in message['content'] %}{% if part['type'] == 'image' %}IMAGE
 {% elif part['text'].strip(' ') %}{{ part['text'].strip(' ') }}
 {% endif %}{% endfor %}<|im_end|>
 {% endfor %}{% if add_generation_prompt %}<|im_start|> assistant
 {% endif %}"""
-LENGTH_BUCKETS = 4  # of a batch, by length: padding adds 12 to 15 % of tokens, and 19 to 38 % with two buckets
+# Number of buckets of similar length in a batch. With four, padding adds 12 to 15 % of tokens; with two, 19 to 38 %.
+LENGTH_BUCKETS = 4
 
 
 def build_tokenizer(markup: dict[str, Any]) -> PreTrainedTokenizerFast:
-    """Build a word-level tokenizer of the synthetic vocabulary with ChatML markers, image tokens and the requests."""
+    """Build a word-level tokenizer with the synthetic vocabulary, ChatML markers, image tokens and the requests."""
     special = ["<pad>", "<unk>", "<|im_start|>", "<|im_end|>", *markup["tokens"], *markup["ids"].values()]
     fast = PreTrainedTokenizerFast(
         tokenizer_object=build_word_tokenizer([*special, "user", "assistant"]),
@@ -47,15 +48,15 @@ def build_tokenizer(markup: dict[str, Any]) -> PreTrainedTokenizerFast:
         additional_special_tokens=["<|im_start|>", *markup["tokens"], *markup["ids"].values()],
         padding_side="left",
     )
-    fast.add_tokens(list(REQUESTS))  # one token each, as they do not distinguish questions
+    fast.add_tokens(list(REQUESTS))  # one token per request, because requests do not distinguish questions
     fast.chat_template = CHAT_TEMPLATE.replace("IMAGE", markup["image"])
     return fast
 
 
 def build_backbone(settings: dict[str, Any], out: Path) -> Backbone:
-    """Build an untrained backbone from the architecture in the settings' `model`; everything else follows from it.
+    """Build an untrained backbone with the architecture in the settings' `model`.
 
-    `out` receives the image processor's configuration, as in a snapshot.
+    The configuration of the image processor is written to `out`, as in a snapshot.
     """
     tokenizer = build_tokenizer(settings["markup"])
     ids: dict[str, Any] = {
@@ -71,7 +72,7 @@ def build_backbone(settings: dict[str, Any], out: Path) -> Backbone:
 
 
 def answer_loss(backbone: Backbone, batch: list[tuple[TokenizedMessage, list[bool]]]) -> torch.Tensor:
-    """Compute the cross-entropy of the answers' tokens only, each predicted from the position before it.
+    """Compute the mean next-token cross-entropy over the answers' tokens only.
 
     Conversations of similar length share a forward pass, which saves most of the padding.
     """
@@ -89,9 +90,9 @@ def answer_loss(backbone: Backbone, batch: list[tuple[TokenizedMessage, list[boo
 
 
 def build_pretraining_tasks(backbone: Backbone, split: Split, settings: dict[str, Any]) -> PretrainingTasks:
-    """Build the tasks on a training split's pictures, on pictures of single objects, and on signs.
+    """Build the pre-training tasks from a training split's images, images of single objects, and signs.
 
-    The first caption of a picture identifies its scene.
+    The first caption of an image identifies its scene.
     """
     by_caption = {scene_captions(scene)[0]: scene for scene in all_scenes(settings["seed"])}
     scenes = [
@@ -110,9 +111,9 @@ def build_pretraining_tasks(backbone: Backbone, split: Split, settings: dict[str
 
 
 def train_backbone(settings: dict[str, Any], data: Path, out: Path) -> None:
-    """Train a backbone from scratch on its dataset's training split and save it like a hub snapshot."""
+    """Train a backbone from scratch on its dataset's training split and save it as a hub snapshot."""
     backbone = build_backbone(settings, out)
-    save_part(backbone.tokenizer, out)  # before its first call, whose padding would be saved with it
+    save_part(backbone.tokenizer, out)  # before the tokenizer's first call, which changes its saved padding settings
     tasks = build_pretraining_tasks(backbone, read_split(data, settings["dataset"], "train"), settings)
     steps = settings["steps"]
 

@@ -1,4 +1,4 @@
-"""Synthetic questions as rows in the columns of the benchmarks that they replace (`datasets/hub_columns.py`)."""
+"""Synthetic questions as rows with the columns of the benchmarks that they replace (`datasets/hub_columns.py`)."""
 
 import random
 from collections import Counter
@@ -12,15 +12,15 @@ from slq.synthetic.scenes import Scene, Sign
 
 OPTION_LETTERS = "ABCD"
 IMAGE_NAMES = ("first", "second")
-# The texts of RealWorldQA's questions contain their options and their request.
+# In RealWorldQA, the text of a question contains its options and its request.
 LETTER_ONLY_REQUEST = "Please answer directly with only the letter of the correct option and nothing else."
 WORD_ONLY_REQUEST = "Please answer directly with a single word or number."
-# The prompts of re-ranking: whether a caption belongs to a picture, and which of numbered captions does
-# (presets.mini.rerank).
+# The prompts of re-ranking (presets.mini.rerank): whether a caption matches an image, and which of several numbered
+# captions does.
 MATCH_REQUEST = "is this in the picture ? true or false"
 CHOICE_REQUEST = "which caption is in the picture ?"
 REQUESTS = (LETTER_REQUEST, PHRASE_REQUEST, LETTER_ONLY_REQUEST, WORD_ONLY_REQUEST, MATCH_REQUEST, CHOICE_REQUEST)
-OCRBENCH_TYPES = {  # OCRBench's question type for each kind of sign
+OCRBENCH_TYPES = {  # OCRBench's question type, for each kind of sign
     "word": "Regular Text Recognition",
     "code": "Digit String Recognition",
     "words": "Scene Text-centric VQA",
@@ -28,7 +28,7 @@ OCRBENCH_TYPES = {  # OCRBench's question type for each kind of sign
 
 
 def make_options(answer: str, answer_index: int, rng: random.Random) -> list[str]:
-    """Sample four options of the answer's kind, with the answer itself at `answer_index`."""
+    """Sample four options of the answer's kind, with the answer at `answer_index`."""
     others = [other for other in same_kind_answers(answer) if other != answer]
     options = rng.sample(others, len(OPTION_LETTERS) - 1)
     options.insert(answer_index, answer)
@@ -36,19 +36,19 @@ def make_options(answer: str, answer_index: int, rng: random.Random) -> list[str
 
 
 def name_image_in_question(question: Question, image_index: int) -> str:
-    """Format a question about one of two pictures, which the text then names."""
+    """Format a question about one of two images; the text names the first or the second image."""
     return f"{question.text.removesuffix(' ?')} in the {IMAGE_NAMES[image_index]} picture ?"
 
 
 class AnswerBalancer:
-    """A sampler of questions that keeps their answers balanced."""
+    """Sampler of questions that keeps their answers balanced."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         self.answer_counts: Counter[str] = Counter()
 
     def pick(self, candidates: Sequence[Question]) -> Question:
-        """Pick the candidate whose answer was picked least often so far; ties are broken at random."""
+        """Pick the candidate whose answer has been picked least often so far; ties are broken at random."""
         chosen = min(
             self.rng.sample(candidates, len(candidates)), key=lambda question: self.answer_counts[question.answer]
         )
@@ -57,10 +57,10 @@ class AnswerBalancer:
 
 
 def make_mmmu_rows(scenes: Sequence[Scene], style: str) -> list[dict[str, Any]]:
-    """Make rows of MMMU in three subjects, with one question each per scene.
+    """Make rows of MMMU in three subjects, with one question per scene and subject.
 
-    The subjects are Attributes and Positions (multiple choice) and Pairs (open). A pair shows the scene and the next
-    one, and its question is about either.
+    The subjects are Attributes and Positions (multiple choice) and Pairs (open). A question in Pairs has images of the
+    scene and of the next scene, and is about one of them.
     """
     rng = random.Random("mmmu")
     attributes, positions, pairs = AnswerBalancer(rng), AnswerBalancer(rng), AnswerBalancer(rng)
@@ -89,7 +89,7 @@ def make_mmmu_rows(scenes: Sequence[Scene], style: str) -> list[dict[str, Any]]:
 def make_mmmu_row(
     subject: str, number: int, text: str, answer: str, options: list[str], scenes: Sequence[Scene], style: str
 ) -> dict[str, Any]:
-    """Make a row of `MMMU/MMMU`; its options are written as a list literal."""
+    """Make a row of `MMMU/MMMU`; its options are written as a Python list."""
     return {
         "subject": subject,
         "id": f"validation_{subject}_{number + 1}",
@@ -106,7 +106,7 @@ def make_mmmu_row(
 
 
 def make_realworldqa_rows(scenes: Sequence[Scene], style: str) -> list[dict[str, Any]]:
-    """Make two rows of RealWorldQA per scene: an open question, and one with options."""
+    """Make two rows of RealWorldQA per scene: an open question, and a question with options."""
     rng = random.Random("realworldqa")
     open_balancer, choice_balancer = AnswerBalancer(rng), AnswerBalancer(rng)
     rows = []
@@ -124,7 +124,7 @@ def make_realworldqa_rows(scenes: Sequence[Scene], style: str) -> list[dict[str,
 
 
 def make_ocrbench_rows(signs: Sequence[Sign], style: str) -> list[dict[str, Any]]:
-    """Make a row of OCRBench per sign, whose question is what is written on it, or on one of its lines."""
+    """Make a row of OCRBench per sign; the question asks for the text of the sign, or of one of its lines."""
     balancer = AnswerBalancer(random.Random("ocrbench"))
     rows = []
     for sign in signs:

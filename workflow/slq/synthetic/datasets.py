@@ -1,4 +1,4 @@
-"""Synthetic datasets on disk: images and captions in the prepared form (docs/own-data.md), questions in the hub's."""
+"""Synthetic datasets on disk, written as prepared splits (docs/data.md)."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from slq.synthetic.drawing import draw_scene
 from slq.synthetic.language import knowledge_captions, scene_captions
 from slq.synthetic.scenes import held_out_signs, select_scenes
 
-# By layout, the function that makes rows, and the one that selects their scenes or signs.
+# For each hub layout, the function that makes rows, and the function that selects their scenes or signs.
 BENCHMARK_BUILDERS: dict[str, tuple[Callable[..., list[dict[str, Any]]], Callable[..., list[Any]]]] = {
     "mmmu": (make_mmmu_rows, select_scenes),
     "realworldqa": (make_realworldqa_rows, select_scenes),
@@ -29,13 +29,14 @@ SHARD_NAME = "00000-of-00001"
 
 
 def draw_split(settings: dict[str, Any], out: Path) -> None:
-    """Draw one split and write its prepared form into `out`.
+    """Draw the images of one split and write the prepared split to `out`.
 
-    Questions are first written as the hub would store them, under `out`/hub, and prepared from there like real ones.
+    Questions are first written in the hub's format, under `out`/hub, and then prepared like those of a real benchmark.
 
     Args:
-        settings: `dataset`, `split`, `hub_layout` (of questions), `style`, the slice of scenes or signs (`first`,
+        settings: `dataset`, `split`, `hub_layout` (for questions), `style`, the slice of scenes or signs (`first`,
             `count`), `seed`, and `words`, the wording of the captions (a key of CAPTION_FUNCTIONS).
+        out: folder of the prepared split.
     """
     hub_layout, style = settings["hub_layout"], settings["style"]
     slice_arguments = (settings["seed"], settings["first"], settings["count"])
@@ -55,15 +56,16 @@ def draw_split(settings: dict[str, Any], out: Path) -> None:
 
 
 def write_hub_files(hub_layout: str, rows: list[dict[str, Any]], source: Path) -> None:
-    """Write rows to the files of a layout under `source` and remove its other files.
+    """Write rows to the parquet files of a layout under `source`, and remove the layout's other files.
 
-    The same rows give the same bytes.
+    Equal rows give identical files.
 
     Args:
         hub_layout: a key of HUB_LAYOUTS.
-        rows: values by column of the layout; a column that a row lacks is null. An image is the bytes of its file, or a
-            picture, which becomes a PNG. Where the layout has a folder per subject, a row also has its `subject`,
-            which is no column.
+        rows: values by column of the layout; a missing column becomes null. An image is given as the bytes of its file
+            or as a PIL image, which is encoded as PNG. If the layout has a folder per subject, a row also has a
+            `subject`, which is not written as a column.
+        source: folder of the files.
     """
     layout = HUB_LAYOUTS[hub_layout]
     folder, name = layout.file_pattern.split("/")
@@ -81,7 +83,7 @@ def write_hub_files(hub_layout: str, rows: list[dict[str, Any]], source: Path) -
 
 
 def to_hub_image(image: bytes | Image.Image | None) -> dict[str, Any] | None:
-    """Convert an image to the hub's struct, encoding a picture as PNG."""
+    """Convert an image to the hub's struct; a PIL image is encoded as PNG."""
     if image is None:
         return None
     if isinstance(image, Image.Image):

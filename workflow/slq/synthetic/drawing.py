@@ -1,4 +1,4 @@
-"""Pictures of scenes and signs: 96 x 96 pixels, filled on white or outlined on grey, jittered by their own hash."""
+"""Images of scenes and signs: 96 x 96 pixels, filled on white or outlined on grey, with deterministic jitter."""
 
 import random
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from slq.synthetic.scenes import PLACES, Scene, SceneObject, Sign
 
 IMAGE_SIZE = 96
-SUPERSAMPLING = 4  # pictures are drawn larger and reduced, so that edges are smooth
+SUPERSAMPLING = 4  # images are drawn larger by this factor and then reduced, so that edges are smooth
 RGB = {
     "red": (220, 40, 40),
     "green": (40, 160, 60),
@@ -23,11 +23,11 @@ STYLES = {"filled": ((255, 255, 255), None), "outlined": ((225, 225, 225), 3)}  
 
 
 def draw_scene(scene: Scene, style: str) -> Image.Image:
-    """Draw a scene on a grid of nine fields: its objects are in the left and right field, or in the top and bottom one.
+    """Draw a scene on a grid of three by three fields, with its objects left and right, or at the top and bottom.
 
-    These fields are the image tokens of a backbone, so that each place is a token of its own. When two objects shared
-    four tokens, backbones named them but did not distinguish their places (docs/log.md). The same scene and style give
-    the same pixels.
+    The fields correspond to the image tokens of a backbone, so that each place has its own token. When two objects
+    shared four tokens, backbones named the objects but did not distinguish their places (docs/log.md). The same scene
+    and style give the same pixels.
     """
     return draw_objects(
         zip(PLACES[scene.relation], (scene.first, scene.second), strict=True), scene.content_hash, style
@@ -35,7 +35,7 @@ def draw_scene(scene: Scene, style: str) -> Image.Image:
 
 
 def draw_objects(objects: Iterable[tuple[str, SceneObject]], seed: str, style: str) -> Image.Image:
-    """Draw objects at their places, with small shifts and size changes that the seed decides."""
+    """Draw objects at their places, with small shifts and changes of size that depend on the seed."""
     background, line_width = STYLES[style]
     image = Image.new("RGB", (IMAGE_SIZE * SUPERSAMPLING, IMAGE_SIZE * SUPERSAMPLING), background)
     canvas = ImageDraw.Draw(image)
@@ -48,7 +48,7 @@ def draw_objects(objects: Iterable[tuple[str, SceneObject]], seed: str, style: s
 
 
 def draw_sign(sign: Sign, style: str) -> Image.Image:
-    """Draw a sign: its lines one above the other, the two digits of a code side by side and larger."""
+    """Draw a sign, with its lines one above the other; the two digits of a code are side by side and larger."""
     background, line_width = STYLES[style]
     image = Image.new("RGB", (IMAGE_SIZE * SUPERSAMPLING, IMAGE_SIZE * SUPERSAMPLING), background)
     canvas = ImageDraw.Draw(image)
@@ -69,16 +69,16 @@ def draw_sign(sign: Sign, style: str) -> Image.Image:
 def draw_object(
     canvas: ImageDraw.ImageDraw, scene_object: SceneObject, x: int, y: int, radius: int, line_width: int | None
 ) -> None:
-    """Draw one object around (x, y), in pixels of the final picture.
+    """Draw one object centred at (x, y), in pixels of the final image.
 
-    `line_width` is the outline's width; None fills the object.
+    `line_width` is the width of the outline; None fills the object.
     """
     x, y, r = x * SUPERSAMPLING, y * SUPERSAMPLING, radius * SUPERSAMPLING
     colour = RGB[scene_object.colour]
     fill, width = (colour, 0) if line_width is None else (None, line_width * SUPERSAMPLING)
     box = (x - r, y - r, x + r, y + r)
     third = r // 3
-    if scene_object.shape == "ring":  # hollow in both styles; an outlined one has two edges
+    if scene_object.shape == "ring":  # hollow in both styles; an outlined ring has two edges
         canvas.ellipse(box, outline=colour, width=(5 if line_width is None else line_width) * SUPERSAMPLING)
         if line_width is not None:
             canvas.ellipse((x - r // 2, y - r // 2, x + r // 2, y + r // 2), outline=colour, width=width)

@@ -1,4 +1,4 @@
-"""Small dual encoders of the real classes, trained from scratch on synthetic pairs and saved like a hub snapshot."""
+"""Small dual encoders of the real model classes, trained from scratch on synthetic pairs and saved as hub snapshots."""
 
 import random
 from collections.abc import Callable
@@ -24,13 +24,14 @@ from slq.synthetic.pretraining import (
 )
 from slq.training.loss import info_nce
 
-# <end> must not be token 2, by which CLIP's class recognises an old configuration.
+# <end> must not have id 2, because CLIP's class takes an end token with this id as the sign of an old configuration.
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<start>", "<end>")
-TEMPERATURE = 0.07  # fixed: what CLIP's own logit_scale starts from; transformers' BLIP has none
+# Fixed at the initial value of CLIP's logit_scale, because BLIP in transformers has no learnable temperature.
+TEMPERATURE = 0.07
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Build a word-level tokenizer of the synthetic vocabulary that adds start and end tokens, for either class."""
+    """Build a word-level tokenizer with the synthetic vocabulary that adds start and end tokens, for CLIP and BLIP."""
     tokenizer = build_word_tokenizer(SPECIAL_TOKENS)
     ends = [(token, tokenizer.token_to_id(token)) for token in ("<start>", "<end>")]
     tokenizer.post_processor = processors.TemplateProcessing(single="<start> $A <end>", special_tokens=ends)
@@ -41,12 +42,12 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def build_encoder(settings: dict[str, Any], out: Path) -> DualEncoder:
-    """Build an untrained encoder from the architecture in the settings' `model`; everything else follows from it.
+    """Build an untrained encoder with the architecture in the settings' `model`.
 
-    `out` receives the image processor's configuration, as in a snapshot.
+    The configuration of the image processor is written to `out`, as in a snapshot.
 
     Raises:
-        SlqError: the model's type has no adapter, or one of its keys is unknown to its configuration class.
+        SlqError: the model type is not supported, or a key of `model` is unknown to the model's configuration class.
     """
     encoder_class = find_encoder_class(
         settings["model"]["model_type"], f"config: encoders.{settings['encoder']}.pretrain"
@@ -62,7 +63,7 @@ def build_encoder(settings: dict[str, Any], out: Path) -> DualEncoder:
 def build_contrastive_loss(
     encoder: DualEncoder, split: Split, batch_size: int, rng: random.Random
 ) -> Callable[[int], Tensor]:
-    """Build the InfoNCE loss over batches of different images, each with one of its captions.
+    """Build the InfoNCE loss (van den Oord et al. 2018) over batches of distinct images, each with one of its captions.
 
     Every call of the returned function samples a new batch.
 
@@ -71,8 +72,8 @@ def build_contrastive_loss(
     """
     if len(split.items) < batch_size:
         raise SlqError(
-            f"config: pretrain.batch_size is {batch_size}, different images all, "
-            f"and {split.name} has {len(split.items)} to learn from; lower it"
+            f"config: pretrain.batch_size is {batch_size}, but the training split of {split.name} has only "
+            f"{len(split.items)} images, and the images of a batch must be distinct; lower it"
         )
     pixels = encoder.preprocess_images([split.open(item["image"]) for item in split.items])
     temperature = torch.tensor(TEMPERATURE)
@@ -90,9 +91,9 @@ def build_contrastive_loss(
 
 
 def train_encoder(settings: dict[str, Any], data: Path, out: Path) -> None:
-    """Train an encoder from scratch on its dataset's training split and save it like a hub snapshot."""
+    """Train an encoder from scratch on its dataset's training split and save it as a hub snapshot."""
     encoder = build_encoder(settings, out)
-    save_part(encoder.tokenizer, out)  # before its first call, whose padding would be saved with it
+    save_part(encoder.tokenizer, out)  # before the tokenizer's first call, which changes its saved padding settings
     split = read_split(data, settings["dataset"], "train")
     compute_loss = build_contrastive_loss(encoder, split, settings["batch_size"], random.Random(settings["seed"]))
     train_network(encoder.model, compute_loss, settings)

@@ -1,10 +1,10 @@
-"""Captions of scenes and questions about scenes and signs, in a vocabulary of whole words."""
+"""Captions of scenes, and questions about scenes and signs, in a vocabulary of whole words."""
 
 from dataclasses import dataclass
 
 from slq.synthetic.scenes import COLOURS, DIGITS, PLACES, SHAPES, WORDS, Scene, SceneObject, Sign
 
-# Two phrases for each shape and colour, which use no name of a shape or colour.
+# Two paraphrases of each shape and colour, without the name of any shape or colour.
 SHAPE_PHRASES = {
     "circle": ("the shape of a coin", "the shape of a full moon"),
     "square": ("the shape of a chess board", "the shape of a floor tile"),
@@ -21,7 +21,7 @@ COLOUR_PHRASES = {
     "purple": ("the color of plums", "the color of lavender"),
     "black": ("the color of coal", "the color of the night"),
 }
-# Two templates, one for each phrase of a shape or colour. {a} and {b} are the first and the second object.
+# Two templates for each direction, one per paraphrase. {a} and {b} are the first and the second object.
 KNOWLEDGE_TEMPLATES = {
     "beside": ("{a} to the left of {b}", "on the right there is {b} and on the left {a}"),
     "over": ("{a} above {b}", "at the bottom there is {b} and at the top {a}"),
@@ -44,13 +44,13 @@ CAPTION_TEMPLATES = {
     ),
 }
 LINE_NAMES = ("upper", "lower")
-MATCH_ANSWERS = ("true", "false")  # to whether a caption matches
+MATCH_ANSWERS = ("true", "false")  # answers to the question whether a caption matches an image
 # The possible answers of each kind: six colours, six shapes, four places.
 ANSWER_KINDS = (COLOURS, SHAPES, tuple(place for places in PLACES.values() for place in places))
 
 
 def knowledge_captions(scene: Scene) -> list[str]:
-    """Return the two captions of a scene that name none of its shapes and colours; each fits no other scene."""
+    """Return the two captions of a scene without names of shapes and colours; each is true of no other scene."""
     return [
         template.format(a=describe_object(scene.first, phrase_index), b=describe_object(scene.second, phrase_index))
         for phrase_index, template in enumerate(KNOWLEDGE_TEMPLATES[scene.relation])
@@ -58,18 +58,18 @@ def knowledge_captions(scene: Scene) -> list[str]:
 
 
 def describe_object(scene_object: SceneObject, phrase_index: int) -> str:
-    """Describe an object by the first or the second phrase for its shape and colour."""
+    """Describe an object by the first or second paraphrase of its shape and colour."""
     return f"{SHAPE_PHRASES[scene_object.shape][phrase_index]} in {COLOUR_PHRASES[scene_object.colour][phrase_index]}"
 
 
 def all_phrases() -> list[str]:
-    """Return all phrases that paraphrase a shape or a colour."""
+    """Return the paraphrases of all shapes and colours."""
     return [phrase for table in (SHAPE_PHRASES, COLOUR_PHRASES) for pair in table.values() for phrase in pair]
 
 
 @dataclass(frozen=True)
 class Question:
-    """An open question with its one answer; `topic` is what it asks for: color, shape, where, text."""
+    """Open question with its only answer; `topic` is one of color, shape, where and text."""
 
     topic: str
     text: str
@@ -77,15 +77,20 @@ class Question:
 
 
 def scene_captions(scene: Scene) -> list[str]:
-    """Return the five captions of a scene, the canonical one first; each fits no other scene."""
+    """Return the five captions of a scene, the canonical caption first; each is true of no other scene."""
     return [template.format(a=scene.first, b=scene.second) for template in CAPTION_TEMPLATES[scene.relation]]
 
 
 def scene_questions(scene: Scene) -> list[Question]:
-    """Return every question about a scene that has exactly one answer.
+    """Return all questions about a scene that have exactly one answer.
 
-    They ask for the colour and the shape of the object at each place, or of the object that has the other attribute,
-    and for the place of an object. Over all scenes the answers are balanced: six colours, six shapes, four places.
+    The questions ask for
+
+    - the colour or the shape of the object at a place,
+    - the colour of the object with a given shape, or the shape of the object with a given colour,
+    - the place of an object.
+
+    Over all scenes the answers are balanced: six colours, six shapes, four places.
     """
     found = []
     for place, scene_object in zip(PLACES[scene.relation], (scene.first, scene.second), strict=True):
@@ -100,14 +105,14 @@ def scene_questions(scene: Scene) -> list[Question]:
 
 
 def location_question(scene_object: SceneObject, place: str) -> Question:
-    """Return the question for an object's place."""
+    """Return the question about the place of an object."""
     return Question("where", f"where is the {scene_object} ?", place)
 
 
 def sign_questions(sign: Sign) -> list[Question]:
     """Return all questions about a sign.
 
-    Over all signs the answers are balanced: ten words, and ten digits in each of two places.
+    Over all signs the answers are balanced: ten words, and ten digits at each of the two positions of a code.
     """
     if len(sign.lines) == 1:
         noun = "word" if sign.kind == "word" else "number"
@@ -119,12 +124,12 @@ def sign_questions(sign: Sign) -> list[Question]:
 
 
 def same_kind_answers(answer: str) -> tuple[str, ...]:
-    """Return all answers of an answer's kind, itself included."""
+    """Return all answers of the same kind, including the answer itself."""
     return next(kind for kind in ANSWER_KINDS if answer in kind)
 
 
 def vocabulary() -> list[str]:
-    """Return every word of the synthetic language, sorted."""
+    """Return all words of the synthetic language, sorted."""
     caption_text = " ".join(template for templates in CAPTION_TEMPLATES.values() for template in templates)
     question_text = (
         "what color is the shape on the left right top bottom ? where is the in the first second picture "
@@ -136,5 +141,5 @@ def vocabulary() -> list[str]:
         for word in f"{caption_text} {question_text} {phrase_text} {' '.join(MATCH_ANSWERS)}".split()
         if "{" not in word
     }
-    marks = {f"{mark}." for mark in "ABCD12345"}  # of options, and of captions to choose from
+    marks = {f"{mark}." for mark in "ABCD12345"}  # labels of options, and of numbered captions
     return sorted(words | marks | set(COLOURS) | set(SHAPES) | set(WORDS) | set(DIGITS))

@@ -1,4 +1,4 @@
-"""Shared parts of pre-training: the word tokenizer, checks of configuration keys, optimizers and the training loop."""
+"""Shared parts of pre-training: the word tokenizer, checks of configuration keys, optimisers and the training loop."""
 
 import sys
 from collections import defaultdict
@@ -20,21 +20,21 @@ from slq.models.backbone import wrap_transformers_errors
 from slq.synthetic.language import vocabulary
 
 WARMUP_STEPS = 50
-# Share of the steps, at the end. With a rate that decays from the start, models learn too late to distinguish objects
-# (docs/log.md).
+# Share of the steps, at the end, in which the learning rate decays. If it decays from the start, models learn too late
+# to distinguish objects (docs/log.md).
 DECAY_SHARE = 0.25
-MUON_LR_FACTOR = 1.5  # Muon's rate for matrices, as a multiple of the learning rate
+MUON_LR_FACTOR = 1.5  # Muon's learning rate for matrices, as a multiple of the learning rate
 MOMENTUM = 0.95
 WEIGHT_DECAY = 0.01
 NEWTON_SCHULZ_STEPS = 5
-# Coefficients of the polynomial that pulls singular values towards 1, from Keller Jordan's Muon; torch has the same.
+# Coefficients of the polynomial that moves singular values towards 1: those of Muon (Jordan et al. 2024) and torch.
 LINEAR, CUBIC, QUINTIC = 3.4445, -4.7750, 2.0315
 
 
 def build_word_tokenizer(special: Sequence[str]) -> Tokenizer:
-    """Build a tokenizer with one token per word: the special ones first, then the vocabulary.
+    """Build a tokenizer with one token per word: first the special tokens, then the vocabulary.
 
-    Any other word becomes `<unk>`, which must be one of the special ones.
+    Any other word becomes `<unk>`, which must be a special token.
     """
     words = [*special, *vocabulary()]
     tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
@@ -43,11 +43,7 @@ def build_word_tokenizer(special: Sequence[str]) -> Tokenizer:
 
 
 def check_config_keys(model_config: dict[str, Any], key_path: str = "model") -> None:
-    """Refuse keys that the model's configuration class does not have, as transformers accepts them silently.
-
-    Raises:
-        SlqError: a key is unknown; the message names the key and the class.
-    """
+    """Refuse keys that are unknown to the model's configuration class; transformers would accept them silently."""
     default = AutoConfig.for_model(model_config["model_type"])
     sub_configs = {name: getattr(default, name) for name in default.sub_configs}
     for key, value in model_config.items():
@@ -60,19 +56,21 @@ def check_config_keys(model_config: dict[str, Any], key_path: str = "model") -> 
 
 
 def name_settings(settings: dict[str, Any], part: str) -> AbstractContextManager[None]:
-    """Return a context in which what transformers raises becomes an SlqError about a part of the settings."""
+    """Return a context that converts errors of transformers to an SlqError about a part of the settings."""
     entry = f"backbones.{settings['backbone']}" if "backbone" in settings else f"encoders.{settings['encoder']}"
     return wrap_transformers_errors(f"config: {entry}.pretrain.{part}", "give what its class in transformers takes")
 
 
 def build_config(settings: dict[str, Any], tokenizer: Any, **ids: int) -> Any:
-    """Build the configuration of an untrained model from `model` of the settings and the tokenizer's vocabulary.
+    """Build the configuration of an untrained model from the settings' `model` and the tokenizer's vocabulary.
 
     Args:
-        ids: token ids that the configuration names besides, such as those of image tokens.
+        settings: pre-training settings.
+        tokenizer: the model's tokenizer.
+        ids: further token ids in the configuration, such as those of image tokens.
 
     Raises:
-        SlqError: one of the keys of `model` is unknown to its configuration class, or its value refused.
+        SlqError: a key of `model` is unknown to its configuration class, or the class refuses its value.
     """
     model = dict(settings["model"])
     model["text_config"] = model["text_config"] | {
@@ -87,17 +85,17 @@ def build_config(settings: dict[str, Any], tokenizer: Any, **ids: int) -> Any:
 
 
 def build_image_processor(settings: dict[str, Any], out: Path) -> Any:
-    """Build the image processor of the settings; `out` receives its configuration, as in a snapshot."""
+    """Build the image processor of the settings, and write its configuration to `out`, as in a snapshot."""
     write_json(out / "preprocessor_config.json", settings["image_processor"])
     with name_settings(settings, "image_processor"):
         return AutoImageProcessor.from_pretrained(out, backend="pil", local_files_only=True)
 
 
 def build_optimizers(network: nn.Module, learning_rate: float) -> list[torch.optim.Optimizer]:
-    """Build Muon for the inner weight matrices and AdamW for embeddings, norms and biases.
+    """Build Muon for the inner weight matrices, and AdamW for embeddings, norms and biases.
 
-    Muon's steps have the size of AdamW's. In the same number of steps, AdamW alone learns to describe pictures but not
-    yet to read signs (docs/log.md).
+    Muon's updates are scaled to the size of AdamW's. With only AdamW, the same number of steps is enough to learn to
+    describe images but not to read signs (docs/log.md).
     """
     embedding_ids = {
         id(p) for module in network.modules() if isinstance(module, nn.Embedding) for p in module.parameters()
@@ -112,14 +110,17 @@ def build_optimizers(network: nn.Module, learning_rate: float) -> list[torch.opt
 
 
 def train_network(network: nn.Module, compute_loss: Callable[[int], Tensor], settings: dict[str, Any]) -> None:
-    """Train a network in place: warm-up, a constant rate, linear decay; gradients are clipped at norm 1.
+    """Train a network in place, with gradients clipped at norm 1.
+
+    The learning rate has a linear warm-up, then stays constant, then decays linearly.
 
     Args:
-        compute_loss: returns the loss of a batch, given the number of the step from 0.
-        settings: of the job: `steps`, `learning_rate`, and whose pre-training it is.
+        network: the network.
+        compute_loss: function from the number of a step, from 0, to the loss of a batch.
+        settings: `steps`, `learning_rate`, and the name of the `backbone` or `encoder`.
 
     Raises:
-        SlqError: sizes of the model do not fit each other.
+        SlqError: sizes in the model's configuration do not match.
     """
     steps, name = settings["steps"], settings.get("backbone") or settings["encoder"]
     both_optimizers = build_optimizers(network, settings["learning_rate"])
@@ -128,7 +129,7 @@ def train_network(network: nn.Module, compute_loss: Callable[[int], Tensor], set
         for stepper in both_optimizers
     ]
     for step in tqdm(range(steps), desc=name, disable=None, file=sys.stderr):
-        with nullcontext() if step else name_settings(settings, "model"):  # sizes that do not fit show in a first pass
+        with nullcontext() if step else name_settings(settings, "model"):  # detects sizes that do not match
             loss = compute_loss(step)
         network.zero_grad()
         loss.backward()
@@ -142,11 +143,13 @@ def train_network(network: nn.Module, compute_loss: Callable[[int], Tensor], set
 
 
 class Muon(torch.optim.Optimizer):
-    """The Muon optimizer: Nesterov momentum, orthogonalized and scaled to AdamW's step size (0.2 root mean square).
+    """Muon optimiser (Jordan et al. 2024): orthogonalised Nesterov momentum for weight matrices.
 
-    `torch.optim.Muon` computes in bfloat16 whatever the dtype. That gives other weights and, on a processor without
-    instructions for bfloat16, takes three quarters of a pre-training step. Here matrices of the same shape are
-    orthogonalized together in float32, which takes a tenth of a step.
+    Updates are scaled to the size of AdamW's, a root mean square of 0.2.
+
+    `torch.optim.Muon` orthogonalises in bfloat16 for every dtype. This gives other weights and, on a processor without
+    instructions for bfloat16, takes three quarters of a pre-training step. This class orthogonalises all matrices of
+    the same shape together in float32, which takes a tenth of a step.
     """
 
     def __init__(self, matrices: Iterable[nn.Parameter], lr: float) -> None:
@@ -154,7 +157,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """Update every matrix that has a gradient; matrices of layers that the loss does not use have none."""
+        """Update every matrix that has a gradient; a matrix of a layer that the loss does not use has none."""
         for group in self.param_groups:
             updates_by_shape: dict[tuple[int, ...], list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
             for matrix in group["params"]:
@@ -171,7 +174,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """Set the singular values of each matrix in (n, rows, columns) to nearly 1, by the Newton-Schulz iteration."""
+    """Move the singular values of each matrix in (n, rows, columns) close to 1, by the Newton-Schulz iteration."""
     wide = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
     wide = wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(NEWTON_SCHULZ_STEPS):

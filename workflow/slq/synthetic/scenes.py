@@ -1,4 +1,4 @@
-"""Scenes of two objects, and signs to read: all that exist, in an order that is shuffled by a seed."""
+"""Scenes of two objects, and signs with text, each as a list of all possible ones that a seed shuffles."""
 
 import hashlib
 import random
@@ -7,18 +7,21 @@ from itertools import permutations, product
 
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ring")
 COLOURS = ("red", "green", "blue", "yellow", "purple", "black")
-PLACES = {"beside": ("left", "right"), "over": ("top", "bottom")}  # of the first and second object, by direction
+# Places of the first and the second object, by direction.
+PLACES = {"beside": ("left", "right"), "over": ("top", "bottom")}
 WORDS = ("bus", "cat", "cup", "dog", "fox", "hat", "key", "map", "pen", "sun")
 DIGITS = "0123456789"
 SIGN_KINDS = ("word", "code", "words")
-DRAWINGS_PER_SIGN = 4  # of one word in a colour, or of one pair of words: positions on the picture differ
-# Share of the signs of each kind that pre-training may use; tests use only codes and pairs of words that it did not.
+# Number of drawings of a word in a colour, or of a pair of words; their positions in the image differ.
+DRAWINGS_PER_SIGN = 4
+# Share of the signs of each kind that pre-training may use. Tests use only codes and pairs of words that pre-training
+# does not use.
 PRETRAINING_SHARE = 0.7
 
 
 @dataclass(frozen=True)
 class SceneObject:
-    """An object: a coloured shape."""
+    """Object of a scene: a coloured shape."""
 
     colour: str
     shape: str
@@ -29,7 +32,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """Two different objects; `first` is left of `second` (`relation` is `beside`) or above it (`over`)."""
+    """Scene of two different objects; `first` is left of `second` (`relation` `beside`) or above it (`over`)."""
 
     first: SceneObject
     second: SceneObject
@@ -37,12 +40,12 @@ class Scene:
 
     @property
     def content_hash(self) -> str:
-        """The identity of the content, whatever the drawing style."""
+        """Hash of the content, independent of the drawing style."""
         return hashlib.sha256(f"{self.first}|{self.second}|{self.relation}".encode()).hexdigest()
 
 
 def alter_scene(scene: Scene, rng: random.Random) -> Scene:
-    """Return another scene that differs in one way: a colour, a shape, the order of its objects, or the direction."""
+    """Return a scene with one change: a colour, a shape, the order of the objects, or the direction."""
     first, second, direction = scene.first, scene.second, scene.relation
     change = rng.choice(("colour", "shape", "order", "direction"))
     if change == "order":
@@ -62,23 +65,23 @@ def all_objects() -> list[SceneObject]:
 
 
 def all_scenes(seed: int) -> list[Scene]:
-    """Return all 36 * 35 * 2 = 2,520 scenes in the seed's order; datasets and splits are disjoint slices of it."""
+    """Return all 36 * 35 * 2 = 2,520 scenes, shuffled by the seed; datasets and splits are disjoint slices of them."""
     scenes = [Scene(a, b, direction) for a, b in permutations(all_objects(), 2) for direction in PLACES]
     random.Random(seed).shuffle(scenes)
     return scenes
 
 
 def select_scenes(seed: int, first: int, count: int) -> list[Scene]:
-    """Return a slice of the seed's order.
+    """Return a slice of the shuffled scenes.
 
-    The configuration was checked before: the slice fits and overlaps no other.
+    The validation of the configuration ensures that slices fit into the list and do not overlap.
     """
     return all_scenes(seed)[first : first + count]
 
 
 @dataclass(frozen=True)
 class SignLine:
-    """A line of a sign: text in a colour."""
+    """Line of a sign: text in a colour."""
 
     text: str
     colour: str
@@ -86,7 +89,7 @@ class SignLine:
 
 @dataclass(frozen=True)
 class Sign:
-    """A sign with one line, or two with the upper first; `drawing` distinguishes signs that say the same."""
+    """Sign with one or two lines, the upper line first; `drawing` distinguishes signs with the same lines."""
 
     kind: str
     lines: tuple[SignLine, ...]
@@ -94,16 +97,17 @@ class Sign:
 
     @property
     def content_hash(self) -> str:
-        """The identity of the content."""
+        """Hash of the content."""
         line_text = "|".join(f"{line.colour} {line.text}" for line in self.lines)
         return hashlib.sha256(f"{self.kind}|{line_text}|{self.drawing}".encode()).hexdigest()
 
 
 def all_signs(seed: int, kind: str) -> list[Sign]:
-    """Return all signs of a kind in the seed's order.
+    """Return all signs of a kind, shuffled by the seed.
 
-    Signs with the same text are next to each other, except those of the kind `word`. word: 10 words x 6 colours x 4
-    drawings. code: 100 codes x 6 colours. words: 90 ordered pairs x 4 drawings.
+    - `word`: 10 words x 6 colours x 4 drawings.
+    - `code`: 100 codes x 6 colours; signs with the same code are adjacent.
+    - `words`: 90 ordered pairs of words x 4 drawings; signs with the same pair are adjacent.
     """
     rng = random.Random(f"{seed} {kind}")
     if kind == "word":
@@ -123,12 +127,12 @@ def all_signs(seed: int, kind: str) -> list[Sign]:
 
 
 def pretraining_signs(seed: int) -> list[Sign]:
-    """Return all signs that pre-training may use."""
+    """Return the signs that pre-training may use."""
     return [sign for kind in SIGN_KINDS for sign in all_signs(seed, kind)[: num_pretraining_signs(seed, kind)]]
 
 
 def held_out_signs(seed: int, first: int, count: int) -> list[Sign]:
-    """Return a slice of the signs that only tests use; the kinds alternate until one of them runs out."""
+    """Return a slice of the signs that only tests use; the kinds alternate until one kind is exhausted."""
     unseen = [all_signs(seed, kind)[num_pretraining_signs(seed, kind) :] for kind in SIGN_KINDS]
     for signs in unseen:
         random.Random(f"{seed} asked").shuffle(signs)
@@ -136,5 +140,5 @@ def held_out_signs(seed: int, first: int, count: int) -> list[Sign]:
 
 
 def num_pretraining_signs(seed: int, kind: str) -> int:
-    """Return how many signs of a kind pre-training may use."""
+    """Return the number of signs of a kind that pre-training may use."""
     return round(PRETRAINING_SHARE * len(all_signs(seed, kind)))

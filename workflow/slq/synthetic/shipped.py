@@ -1,8 +1,10 @@
-"""Mini backbones and encoders, pre-trained: as they come with the repository, or from scratch.
+"""Pre-trained mini backbones and encoders, which are shipped with the repository or trained from scratch.
 
-`pretrained/` beside this module has a snapshot of each, made once. Its `index.json` says of each the key of what it was
-made from, the SHA-256 of its weights, and the fingerprint of the code that made it, which `make test-all` compares.
-`make pretrain` makes them. This module imports no torch: to copy a snapshot takes no time.
+The folder `pretrained/` next to this module has a snapshot of each model, written by `make pretrain`. Its `index.json`
+records for each model a key (the hash of its settings, data and recipe), the SHA-256 of its weights, and the
+fingerprint of the code that trained it, which `make test-all` compares with the present code.
+
+This module does not import torch, so that a shipped snapshot can be copied quickly.
 """
 
 import shutil
@@ -15,7 +17,7 @@ from slq.common.errors import SlqError
 from slq.common.files import hash_file, hash_json, read_json
 from slq.common.snapshots import write_manifest
 
-# Raised by hand when pre-training is meant to give other weights; an edit that gives the same bytes leaves it.
+# Increment by hand if an edit of pre-training is meant to change the weights. Keep it if the weights stay the same.
 RECIPE = 1
 INDEX, WEIGHTS = "index.json", "model.safetensors"
 
@@ -23,18 +25,21 @@ INDEX, WEIGHTS = "index.json", "model.safetensors"
 def make_snapshot(
     name: str, settings: dict[str, Any], data: Path, shipped: Path | None, out: Path, train: Callable[[], None]
 ) -> None:
-    """Make the snapshot of a pre-trained model, manifest last: the shipped one if it was made from the same; say which.
+    """Make the snapshot of a pre-trained model, and write its manifest last.
+
+    The shipped snapshot is copied if it was made from the same settings, data and recipe; otherwise the model is
+    trained from scratch. A message states which.
 
     Args:
-        name: the backbone or encoder.
-        settings: of pre-training, with `dataset`, whose training split the model learns from.
-        data: the folder of the prepared datasets.
-        shipped: the folder of the snapshots that come with the repository; None to train from scratch in any case.
-        out: the folder of the snapshot.
-        train: trains the model from scratch, and saves it in `out`.
+        name: name of the backbone or encoder.
+        settings: pre-training settings; the model is trained on the training split of their `dataset`.
+        data: folder of the prepared datasets.
+        shipped: folder of the shipped snapshots; None to always train from scratch.
+        out: folder of the snapshot.
+        train: function that trains the model from scratch and saves it in `out`.
 
     Raises:
-        SlqError: the shipped snapshot has been changed.
+        SlqError: the shipped weights do not match their hash in the index.
     """
     out.mkdir(parents=True, exist_ok=True)
     index = read_json(shipped / INDEX) if shipped else {}
@@ -50,19 +55,15 @@ def make_snapshot(
 
 
 def snapshot_key(settings: Mapping[str, Any], data: Path) -> str:
-    """Return the hash of what a model is pre-trained from: settings with their seed, data, and the recipe."""
-    split = hash_file(data / settings["dataset"] / "train" / "manifest.json")  # which holds the hashes of its files
+    """Hash the inputs of a model's pre-training: settings with their seed, data, and the recipe."""
+    split = hash_file(data / settings["dataset"] / "train" / "manifest.json")  # has the hashes of the split's files
     return hash_json({"settings": dict(settings), "data": split, "recipe": RECIPE})
 
 
 def _require_unchanged(weights: Path, sha256: str) -> None:
-    """Check that shipped weights are those that the index describes.
-
-    Raises:
-        SlqError: they are not.
-    """
+    """Check that shipped weights match their hash in the index."""
     if not weights.is_file() or hash_file(weights) != sha256:
         raise SlqError(
-            f"{weights}: not the file that {INDEX} describes; restore it (git checkout), "
+            f"{weights}: does not match its hash in {INDEX}; restore the file (git checkout), "
             "or train from scratch: snakemake ... --config pretrained=none"
         )

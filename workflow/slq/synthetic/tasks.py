@@ -1,4 +1,4 @@
-"""Pre-training tasks of a mini backbone before it is frozen: captions, and answers about pictures, texts and signs."""
+"""Pre-training tasks of a mini backbone: captioning, and answering questions about images, captions and signs."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -29,8 +29,8 @@ from slq.synthetic.language import (
 )
 from slq.synthetic.scenes import Scene, SceneObject, Sign, alter_scene
 
-# Share of each task, before and after the first TEXT_PHASE_SHARE of the steps. Captions dominate first: a caption
-# teaches ten words and a question one.
+# Share of each task, during and after the first TEXT_PHASE_SHARE of the steps. Captions dominate at first, because a
+# caption has about ten words to learn from, and an answer one.
 TEXT_PHASE_SHARE = 0.35
 TASK_SHARES = {
     "describe_image": (0.40, 0.06),
@@ -44,19 +44,19 @@ TASK_SHARES = {
     "compare_images": (0.0, 0.10),
     "read_sign": (0.08, 0.11),
 }
-QUESTIONS_PER_CONTENT = 3  # questions per conversation: each further answer adds little computation
-CAPTIONS_PER_IMAGE = 4  # captions judged per picture: a true or false answer teaches one bit
-CHOICE_QUESTIONS_PER_IMAGE = 2  # questions with options per picture: these are long
-# Sampling weights of a question for a place and of any other question: places are learned last.
+QUESTIONS_PER_CONTENT = 3  # questions per conversation; each further question adds little computation
+CAPTIONS_PER_IMAGE = 4  # captions judged per image; several, because a true or false answer has only one bit
+CHOICE_QUESTIONS_PER_IMAGE = 2  # questions with options per image; few, because they are long
+# Sampling weights of a question about a place and of any other question. Places are learned last.
 LOCATION_WEIGHT, OTHER_WEIGHT = 3, 2
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """Some content and a conversation about it.
+    """Conversation about images or a text.
 
     Attributes:
-        content: pictures or text that the first turn begins with.
+        content: images or text at the beginning of the first turn.
         turns: pairs of a request and its answer; an empty request adds no text to the prompt.
     """
 
@@ -65,7 +65,7 @@ class Conversation:
 
 
 class PretrainingTasks:
-    """Batches of the tasks over a training split's scenes, pictures of single objects at their places, and signs."""
+    """Sampler of pre-training batches from scenes of a training split, single objects at places, and signs."""
 
     def __init__(
         self,
@@ -81,52 +81,52 @@ class PretrainingTasks:
         self.tasks: dict[str, Callable[[], Conversation]] = {name: getattr(self, name) for name in TASK_SHARES}
 
     def describe_image(self) -> Conversation:
-        """Build a conversation from a picture and any of its captions as the answer.
+        """Build a conversation with an image, and a random caption of it as the answer.
 
-        Captions begin with either object, and with its colour or its shape. What follows must therefore be found in the
-        picture by what the caption has named so far, which is the skill that questions need. The canonical caption
-        alone would only teach an order of places.
+        Captions begin with either object, and with its colour or its shape. To continue a caption, the model must find
+        the other attributes in the image from those named so far, which is also needed to answer questions. The
+        canonical caption alone would only teach a fixed order of places.
         """
         scene, image = self.rng.choice(self.scenes)
         return Conversation((image,), [("", self.rng.choice(scene_captions(scene)))])
 
     def paraphrase_caption(self) -> Conversation:
-        """Build a conversation from any caption, with the canonical one as the answer.
+        """Build a conversation with a random caption, and the canonical caption as the answer.
 
-        It brings the prefixes of texts and images together.
+        This task aligns the prefixes of texts with those of images.
         """
         scene, _ = self.rng.choice(self.scenes)
         return Conversation((self.rng.choice(scene_captions(scene)),), [("", scene_captions(scene)[0])])
 
     def decode_knowledge_caption(self) -> Conversation:
-        """Build a conversation from a caption that paraphrases shapes and colours; the canonical one is the answer."""
+        """Build a conversation with a caption without names of shapes and colours; the answer is the canonical one."""
         scene, _ = self.rng.choice(self.scenes)
         return Conversation((self.rng.choice(knowledge_captions(scene)),), [("", scene_captions(scene)[0])])
 
     def locate_object(self) -> Conversation:
-        """Build a conversation that asks for the place of a picture's only object.
+        """Build a conversation with the image of one object and a question about its place.
 
-        It teaches the words for places before one of two objects has to be found.
+        This task teaches the words for places before the model has to find one of two objects.
         """
         scene_object, place, image = self.rng.choice(self.single_objects)
         return Conversation((image,), [self.make_open_turn(location_question(scene_object, place))])
 
     def answer_about_image(self) -> Conversation:
-        """Build a conversation of questions about a picture."""
+        """Build a conversation of open questions about an image."""
         scene, image = self.rng.choice(self.scenes)
         return self.make_conversation(image, scene, QUESTIONS_PER_CONTENT, self.make_open_turn)
 
     def answer_about_caption(self) -> Conversation:
-        """Build a conversation of questions about a caption."""
+        """Build a conversation of open questions about a caption."""
         scene, _ = self.rng.choice(self.scenes)
         caption = self.rng.choice(scene_captions(scene))
         return self.make_conversation(caption, scene, QUESTIONS_PER_CONTENT, self.make_open_turn)
 
     def judge_caption_match(self) -> Conversation:
-        """Build a conversation that asks, in re-ranking's words, whether captions belong to a picture; half of them do.
+        """Build a conversation that asks whether captions match an image, with the prompt of re-ranking.
 
-        Of the captions that do not, one third describe any scene, which is easier to tell, and two thirds describe a
-        scene that differs in one way.
+        Half of the captions match. A third of the captions describe a scene with one change, and a sixth describe a
+        random scene, which is easier to reject.
         """
         scene, image = self.rng.choice(self.scenes)
         turns = []
@@ -139,12 +139,12 @@ class PretrainingTasks:
         return Conversation((image,), turns)
 
     def answer_multiple_choice(self) -> Conversation:
-        """Build a conversation of questions with options about a picture."""
+        """Build a conversation of questions with options about an image."""
         scene, image = self.rng.choice(self.scenes)
         return self.make_conversation(image, scene, CHOICE_QUESTIONS_PER_IMAGE, self.make_choice_turn)
 
     def compare_images(self) -> Conversation:
-        """Build a conversation of questions about either of two pictures."""
+        """Build a conversation of questions about one or the other of two images."""
         samples = [self.rng.choice(self.scenes) for _ in IMAGE_NAMES]
         turns = []
         for _ in range(QUESTIONS_PER_CONTENT):
@@ -154,9 +154,9 @@ class PretrainingTasks:
         return Conversation(tuple(image for _, image in samples), turns)
 
     def read_sign(self) -> Conversation:
-        """Build a conversation of questions about what is written on a sign.
+        """Build a conversation of questions about the text on a sign.
 
-        The questions about two lines come in random order: otherwise the turn alone would tell the line.
+        The questions about two lines are in random order, so that the number of the turn does not reveal the line.
         """
         sign, image = self.rng.choice(self.signs)
         questions = sign_questions(sign)
@@ -166,22 +166,22 @@ class PretrainingTasks:
     def make_conversation(
         self, content: ContentPart, scene: Scene, count: int, make_turn: Callable[[Question], tuple[str, str]]
     ) -> Conversation:
-        """Build a conversation of `count` questions about a scene, which `content` shows; places are asked for more."""
+        """Build a conversation of `count` questions about the scene in `content`; places have a higher weight."""
         candidates = scene_questions(scene)
         weights = [LOCATION_WEIGHT if question.topic == "where" else OTHER_WEIGHT for question in candidates]
         questions = self.rng.sample(candidates, k=count, counts=weights)
         return Conversation((content,), [make_turn(question) for question in questions])
 
     def make_open_turn(self, question: Question) -> tuple[str, str]:
-        """Make a turn of an open question, in one of the wordings that tests use."""
+        """Make a turn with an open question, in a wording of one of the benchmarks."""
         prompts = (format_open_question(question.text), f"{question.text}\n{WORD_ONLY_REQUEST}")
         return self.rng.choice(prompts), question.answer
 
     def make_choice_turn(self, question: Question) -> tuple[str, str]:
-        """Make a turn of a question with four options, in one of the wordings that tests use.
+        """Make a turn with a question with four options, in a wording of one of the benchmarks.
 
-        The answer is the option's word. Learning to find its letter takes more steps than there are, so mini
-        backbones name the option, as larger models often do.
+        The answer is the word of the option, not its letter. Mini backbones would need more training steps to learn
+        letters; larger models also often answer with the word.
         """
         options = make_options(question.answer, self.rng.randrange(len(OPTION_LETTERS)), self.rng)
         prompts = (
@@ -191,16 +191,16 @@ class PretrainingTasks:
         return self.rng.choice(prompts), question.answer
 
     def sample_batch(self, size: int, progress: float) -> list[tuple[TokenizedMessage, list[bool]]]:
-        """Sample `size` conversations, each with its tokens and a mask of the tokens that belong to answers.
+        """Sample `size` conversations; return the tokens of each, and a mask of the answers' tokens.
 
-        `progress` is the fraction of the steps done, by which the shares of the tasks change.
+        `progress` is the fraction of finished steps; the shares of the tasks depend on it.
         """
         shares = [before if progress < TEXT_PHASE_SHARE else after for before, after in TASK_SHARES.values()]
         tasks = self.rng.choices(list(TASK_SHARES), shares, k=size)
         return [self.tokenize_conversation(self.tasks[task]()) for task in tasks]
 
     def tokenize_conversation(self, conversation: Conversation) -> tuple[TokenizedMessage, list[bool]]:
-        """Tokenize a conversation: its turns one after another, each answer followed by the end-of-turn token."""
+        """Tokenise a conversation: its turns in order, each answer followed by the end-of-turn token."""
         ids: list[int] = []
         is_answer: list[bool] = []
         images: tuple[ProcessedImage, ...] = ()
@@ -213,9 +213,9 @@ class PretrainingTasks:
         return TokenizedMessage(ids, images), is_answer
 
     def tokenize_turn(self, parts: tuple[ContentPart, ...]) -> TokenizedMessage:
-        """Tokenize the request of a turn through the chat template.
+        """Tokenise the request of a turn with the chat template.
 
-        The tokens are cached for turns that differ in pictures alone.
+        The tokens are cached and reused for turns that differ only in their images.
         """
         key = tuple(part.num_tokens if isinstance(part, ProcessedImage) else part for part in parts)
         if key not in self.token_ids_by_turn:
