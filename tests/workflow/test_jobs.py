@@ -113,8 +113,8 @@ def test_parameters_are_written_once_and_a_command_of_a_log_runs_again(checkout)
     )
     assert refused.returncode == 1
     assert refused.stderr.decode() == (
-        f"slq: error: {words[4]}: holds the parameters of make_synthetic_split, not of prepare_split; "
-        "take the file that the rule names\n"
+        f"slq: error: {words[4]}: contains the parameters of make_synthetic_split, not of prepare_split; "
+        "pass the file of the rule prepare_split\n"
     )
 
 

@@ -100,7 +100,7 @@ def test_images_may_be_those_of_a_sets_val_split(snapshot, pictures, tmp_path):
     measure_pilot(settings(pictures, images=["tall.png", "red.png"]), snapshot, tmp_path, tmp_path / "folder.json")
     one, other = (json.loads((tmp_path / name).read_text()) for name in ("set.json", "folder.json"))
     assert one["readouts"] == other["readouts"]
-    with pytest.raises(SlqError, match="drawn/val: no image 'blue', which images in config"):
+    with pytest.raises(SlqError, match="drawn/val: no image 'blue', which is listed under images in config"):
         find_pilot_images(named | {"images": ["blue"]}, tmp_path)
 
 
@@ -113,7 +113,7 @@ def test_an_image_that_cannot_be_read_is_named(snapshot, pictures, tmp_path, cap
     paths = {"backbone_folder": tmp_path / "none", "data": tmp_path, "out": tmp_path / "pilot.json"}
     assert run_job("measure_pilot", "--threads", "1", settings=asked, **paths) != 0
     message = capsys.readouterr().err
-    assert f"{tmp_path}/cat.png: not a readable image" in message and "name another under images" in message
+    assert f"{tmp_path}/cat.png: not a readable image" in message and "name another image under images" in message
     assert not (tmp_path / "pilot.json").exists()
 
 

@@ -134,7 +134,7 @@ def test_a_python_that_shells_read_otherwise_is_named(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/opt/slq-1.0/.venv/bin/python3.11")
     assert describe_unquotable_python() == ""
     monkeypatch.setattr(sys, "executable", "/home/a&b/.venv/bin/python")
-    assert describe_unquotable_python().startswith("/home/a&b/.venv/bin/python: jobs of a cluster would not find")
+    assert describe_unquotable_python().startswith("/home/a&b/.venv/bin/python: cluster jobs would not find")
 
 
 # ---- other users -----------------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def test_a_repository_of_another_owner_is_said_with_the_command_that_permits_it(
     monkeypatch.chdir(tmp_path)
     assert git_state() is None
     told = capsys.readouterr().err
-    assert f"call git config --global --add safe.directory {tmp_path}" in told and told.count("\n") == 1
+    assert f"run git config --global --add safe.directory {tmp_path}" in told and told.count("\n") == 1
 
 
 def test_a_folder_that_is_no_repository_is_no_fault(monkeypatch, capsys, tmp_path):

@@ -72,7 +72,7 @@ BAD = [
     (
         "presets.mini.hyperparameters.slq",
         REMOVE,
-        "presets.mini.hyperparameters.slq is missing; presets.mini.methods asks for slq",
+        "presets.mini.hyperparameters.slq is missing; presets.mini.methods lists slq",
     ),
     # wrong types and values
     ("seeds", 2, "seeds is 2; expected a list"),
@@ -104,7 +104,7 @@ BAD = [
     ),
     ("presets.mini.training.temperature", 0, "presets.mini.training.temperature is 0; expected more than 0"),
     ("presets.mini.retrieval_datasets", [], "presets.mini.retrieval_datasets is too short; expected at least 1"),
-    ("presets.mini.methods[0]", "slq", "presets.mini.methods names something twice"),
+    ("presets.mini.methods[0]", "slq", "presets.mini.methods has the same item twice"),
     ("cells", "presnt", "cells is 'presnt'; did you mean 'present'?"),
     ("encoders.mini-clip.pretrain.batch_size", 1, "encoders.mini-clip.pretrain.batch_size is 1; expected at least 2"),
     ("datasets.a/b", {}, "datasets is 'a/b'; expected something like"),
@@ -153,8 +153,8 @@ BAD = [
     ),
     # texts that tables print
     ("datasets.mini-coco.label", " mini-COCO", "label is ' mini-COCO', which begins or ends with a blank; remove it"),
-    ("backbones.mini-internvl.label", "a\nb", r"tables cannot print: LaTeX draws no '\n' (U+000A); write one line of"),
-    ("baselines.mini-clip.label", "\u4e2d\u6587", "LaTeX draws no '\u4e2d' (U+4E2D); write one line of Latin letters"),
+    ("backbones.mini-internvl.label", "a\nb", r"tables cannot print: LaTeX has no '\n' (U+000A); write one line of"),
+    ("baselines.mini-clip.label", "\u4e2d\u6587", "LaTeX has no '\u4e2d' (U+4E2D); write one line of Latin letters"),
     ("baselines.mini-clip.trained_on", "\u2764", "trained_on is '\u2764', which tables cannot print"),
     ("accounting.price.currency", "\u20bf", "accounting.price.currency is '\u20bf', which tables cannot print"),
     # scorers of the retention datasets
@@ -250,7 +250,7 @@ BAD = [
     (
         "presets.mini.training.time_limit_margin_minutes",
         60,
-        "hours is 1, 60 minutes, for full_ft on mini-internvl, and training.time_limit_margin_minutes, 60",
+        "hours is 1, 60 minutes, for full_ft on mini-internvl, but training stops 60 minutes",
     ),
     (
         "backbones.mini-qwen3vl.runs.lora",
@@ -327,13 +327,13 @@ BAD = [
     (
         "datasets.mine",
         QUERIES | {"images_of": "mini-karr"},
-        "datasets.mine.images_of is 'mini-karr'; expected a retrieval dataset with images",
+        "datasets.mine.images_of is 'mini-karr'; expected a retrieval dataset with its own",
     ),
     ("presets.mini.knowledge_datasets[0]", "mini-mmmu", "a retention dataset; expected a retrieval dataset"),
     (
         "presets.mini.knowledge_datasets[0]",
         "mini-coco",
-        "knowledge_datasets and presets.mini.retrieval_datasets both name 'mini-co",
+        "knowledge_datasets and presets.mini.retrieval_datasets both list 'mini-co",
     ),
     (
         "sources.InternVL3-1B.parts[0].revision",
@@ -356,16 +356,16 @@ BAD = [
     (
         "presets.mini.training.epochs",
         10**400,
-        "presets.mini.training.epochs is too large a number; expected 0, or a magni",
+        "presets.mini.training.epochs is too large; expected 0, or a magni",
     ),
     (
         "presets.mini.training.temperature",
         1e-300,
         "temperature is too small; expected 0, or a magnitude from 1",
     ),
-    ("presets.mini.training.weight_decay", float("nan"), "presets.mini.training.weight_decay is no finite number"),
+    ("presets.mini.training.weight_decay", float("nan"), "presets.mini.training.weight_decay is not a finite number"),
     ("datasets.coco.label", "\ud83d", "datasets.coco.label contains half a surrogate pair"),
-    ("datasets.coco.label", "CO\x1bCO", "datasets.coco.label holds the control character '\\x1b'; take it out"),
+    ("datasets.coco.label", "CO\x1bCO", "datasets.coco.label contains the control character '\\x1b'; remove it"),
     ("datasets", {2017: {}}, "config: datasets has the key 2017; expected text on one line: put it in quotes"),
     ("sources.mmmu.parts[0].revision", date(2026, 7, 1), "revision is read by YAML as a date; put it in quotes if"),
     ("preset", "mini\n", "preset is 'mini\\n'; expected something like"),

@@ -167,7 +167,7 @@ FAULTS = {
     ),
     "a column, and another's scorers": (
         {"datasets": {"mini-realworldqa": {"scored_as": "mmmu"}}},
-        r"datasets.mini-realworldqa.scored_as is 'mmmu', and its paper_column 'realworldqa': .*take paper_column out",
+        r"datasets.mini-realworldqa.scored_as is 'mmmu', but its paper_column is 'realworldqa': .*remove paper_column",
     ),
     "two datasets for a column": (
         {
@@ -179,12 +179,12 @@ FAULTS = {
     ),
     "two datasets of images for a column": (
         {"datasets": {"mini-karr": {"paper_column": "coco"}}},
-        r"presets.mini has two datasets with the paper_column 'coco', mini-coco and mini-karr; take "
+        r"presets.mini has two datasets with the paper_column 'coco', mini-coco and mini-karr; remove "
         r"datasets.mini-karr.paper_column",
     ),
     "two backbones for a row": (
         {"backbones": {"mini-qwen3vl": {"paper_row": "InternVL3-1B"}}},
-        r"presets.mini has two backbones with the paper_row 'InternVL3-1B', mini-internvl and mini-qwen3vl; take",
+        r"presets.mini has two backbones with the paper_row 'InternVL3-1B', mini-internvl and mini-qwen3vl; remove",
     ),
 }
 

@@ -119,7 +119,7 @@ def test_anchors_merges_and_what_they_overrule_are_read_as_ever(tmp_path):
         (b'a: !!int ""\n', "not valid YAML ("),
         (b"[" * 5000, "not valid YAML ("),
         (b'{"scratch": "\\ud83d"}\n', "contains half a character"),
-        (b"a: &a {x: 1}\nb: {<<: *a, <<: *a}\n", "b.<< occurs twice, first in line 2; write what both name behind one"),
+        (b"a: &a {x: 1}\nb: {<<: *a, <<: *a}\n", "b.<< occurs twice, first in line 2; merge both into one list"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_one_message(tmp_path, capsys, content, words):

@@ -46,7 +46,7 @@ def test_images_stand_at_their_markers_and_others_first(tiny_backbone, tmp_path)
 
 
 def test_a_marker_without_an_image_is_refused(tiny_backbone, tmp_path):
-    with pytest.raises(SlqError, match="item '1': its question has the marker <image 2>, and 'images' lists 1"):
+    with pytest.raises(SlqError, match="item '1': its question has the marker <image 2>, but 'images' lists only 1"):
         ask(tiny_backbone, tmp_path, "is <image 2> red ?", "red")
 
 

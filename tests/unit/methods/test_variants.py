@@ -120,13 +120,13 @@ def test_its_method_must_have_an_entry_too(with_variant):
     preset["methods"] = ["base", "slq-n4"]
     preset["baselines"] = []
     del preset["hyperparameters"]["slq"]
-    with pytest.raises(SlqError, match=r"hyperparameters\.slq is missing; slq-n4 is a variant of it"):
+    with pytest.raises(SlqError, match=r"hyperparameters\.slq is missing; its variant slq-n4 needs it"):
         validate_config(with_variant)
 
 
 def test_it_is_of_one_method_in_all_presets(with_variant):
     with_variant["presets"]["paper"]["hyperparameters"]["slq-n4"] = {"of": "lora"}
-    with pytest.raises(SlqError, match=r"paper\.hyperparameters\.slq-n4\.of is 'lora', and in another preset 'slq'"):
+    with pytest.raises(SlqError, match=r"paper\.hyperparameters\.slq-n4\.of is 'lora', but 'slq' in another preset"):
         validate_config(with_variant)
 
 

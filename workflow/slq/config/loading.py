@@ -121,7 +121,7 @@ def _extended_preset(presets: Config, name: str, extending: list[str]) -> Any:
     if not isinstance(parent, str) or parent not in presets:
         raise SlqError(f"{where}; {suggest_name(str(parent), presets, 'expected one of')}")
     if parent in [*extending, name]:
-        raise SlqError(f"{where}, which itself extends {name}; remove one `extends` and write out its settings")
+        raise SlqError(f"{where}, which extends {name} itself; remove one `extends` and write out its settings")
     merged = deepcopy(_extended_preset(presets, parent, [*extending, name]))
     _merge_into({key: value for key, value in preset.items() if key != "extends"}, merged)
     return merged
@@ -314,6 +314,5 @@ def _check_unique_paper_names(key: str, names: Sequence[str], catalogue: Config,
         if paper_name and name_by_paper_name.setdefault(paper_name, name) != name:
             raise SlqError(
                 f"config: {key} has two {kind} with the {entry_key} '{paper_name}', {name_by_paper_name[paper_name]} "
-                f"and {name}; keep {entry_key} only in the entry that is shown there, for example by removing "
-                f"{kind}.{name}.{entry_key}"
+                f"and {name}; remove {kind}.{name}.{entry_key}, or that of the other entry if {name} is shown there"
             )

@@ -282,7 +282,7 @@ def suggest_name(name: Any, known: Collection[Any], title: str) -> str:
     renamed = read_yaml(SCHEMA_FOLDER / "renamed_keys.yaml").get(str(name), [])
     for new_name in [renamed] if isinstance(renamed, str) else renamed:
         if new_name in known:
-            return f"since version 0.2.0 it is named '{new_name}'"
+            return f"since version 0.2.0 it is '{new_name}'"
     close_matches = difflib.get_close_matches(str(name), [str(one) for one in known], n=1)
     return (
         f"did you mean '{close_matches[0]}'?"
