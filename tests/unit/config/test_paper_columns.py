@@ -174,8 +174,8 @@ FAULTS = {
             "datasets": {"my-quiz": QUIZ | {"paper_column": "realworldqa"}},
             "presets": {"mini": {"retention_datasets": ["mini-realworldqa", "my-quiz"]}},
         },
-        r"presets.mini has two datasets with the paper_column 'realworldqa', mini-realworldqa and my-quiz; take "
-        r"datasets.my-quiz.paper_column out",
+        r"presets.mini has two datasets with the paper_column 'realworldqa', mini-realworldqa and my-quiz; remove "
+        r"datasets.my-quiz.paper_column",
     ),
     "two datasets of images for a column": (
         {"datasets": {"mini-karr": {"paper_column": "coco"}}},
