@@ -75,8 +75,8 @@ def deduplicate_images(name: str, folder: Path, items: list[dict[str, Any]], mer
             item_by_hash[digest]["captions"] += item["captions"]
         else:
             raise SlqError(
-                f"{folder}: items {item_by_hash[digest]['id']!r} and {item['id']!r} have identical image files; set "
-                f"datasets.{name}.same_image in config.yaml: bytes (one image with the captions of both) or "
+                f"{folder}: items {item_by_hash[digest]['id']!r} and {item['id']!r} have identical image files; set in "
+                f"config.yaml datasets.{name}.same_image: bytes (one image with the captions of both) or "
                 "row (two images)"
             )
     return list(item_by_hash.values())
