@@ -92,7 +92,7 @@ def test_a_new_kind_is_one_file_and_its_entries(add, raw_config):
 def test_a_class_without_a_part_is_refused_by_one_message(add, raw_config, part):
     add(without(part))
     with pytest.raises(
-        SlqError, match=rf"^slq/baselines/kinds/{NAME}\.py: the class Alphabet has no `{part}`; .* add it"
+        SlqError, match=rf"^slq/baselines/kinds/{NAME}\.py: the class Alphabet has no `{part}`.* add it"
     ):
         validate_config(raw_config)
 

@@ -221,4 +221,4 @@ def test_the_rule_measures_every_backbone_and_asks_for_no_run(pristine):
 def test_a_preset_without_a_pilot_says_where_to_name_one(pristine):
     answer = snakemake(pristine, "-n", "--cores", "1", "pilot", "--config", "preset=paper")
     assert answer.returncode != 0
-    assert "presets.paper.pilot is missing; list texts and images there (docs/results.md, Pilot)" in answer.stdout
+    assert "presets.paper.pilot is missing; list texts and images there (docs/tables.md, Pilot)" in answer.stdout

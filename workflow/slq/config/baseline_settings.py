@@ -82,7 +82,7 @@ def active_pilot(config: Config) -> Config:
     """Return the pilot of the active preset, which must have one."""
     if "pilot" not in active_preset(config):
         raise SlqError(
-            f"config: presets.{config['preset']}.pilot is missing; list texts and images there (docs/results.md, Pilot)"
+            f"config: presets.{config['preset']}.pilot is missing; list texts and images there (docs/tables.md, Pilot)"
         )
     pilot: Config = active_preset(config)["pilot"]
     return pilot

@@ -1,4 +1,4 @@
-"""Conversion of images to 8-bit RGB, identical on every machine and documented in docs/data.md."""
+"""Conversion of images to 8-bit RGB, identical on every machine and documented in docs/own-data.md."""
 
 from typing import Any
 

@@ -21,7 +21,7 @@ def import_local_split(
         split_name: name of the split.
         kind: `retrieval` or `retention`.
         hub_layout: a key of HUB_LAYOUTS if `source` is an unchanged dataset repository of the hub; otherwise empty.
-        same_image: criterion by which lines of a retrieval dataset share an image (docs/data.md): `row`, `bytes`, or
+        same_image: how lines of a retrieval dataset share an image (docs/own-data.md): `row`, `bytes`, or
             empty.
         source: folder of the dataset.
         out: folder of the prepared split.

@@ -18,7 +18,7 @@ def import_queries(settings: dict[str, Any], queries: Path, data: Path, out: Pat
 
     Args:
         settings: `dataset`, the name of the new dataset, and `images_of`, the dataset that has the images.
-        queries: file with one JSON object per line (docs/data.md).
+        queries: file with one JSON object per line (docs/own-data.md).
         data: folder of the prepared datasets.
         out: folder of the new split.
     """
@@ -36,7 +36,7 @@ def import_queries(settings: dict[str, Any], queries: Path, data: Path, out: Pat
 def read_queries(path: Path, dataset: str, image_ids: set[str]) -> list[Query]:
     """Read the queries of a file in order; each must be for one of `image_ids`, the images of `dataset`."""
     if not path.is_file():
-        raise SlqError(f"{path}: not found; expected a file with one query per line, {LINE_FORMAT} (docs/data.md)")
+        raise SlqError(f"{path}: not found; expected a file with one query per line, {LINE_FORMAT} (docs/own-data.md)")
     found: dict[Query, int] = {}
     for number, line in enumerate(read_json_objects(path, f"expected {LINE_FORMAT}"), start=1):
         query = _parse_query(line, f"{path}:{number}")

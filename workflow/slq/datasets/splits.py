@@ -1,4 +1,4 @@
-"""Prepared splits (docs/data.md): their files, which training and evaluation read, and the decoding of images."""
+"""Prepared splits (docs/own-data.md): their files, which training and evaluation read, and the decoding of images."""
 
 import hashlib
 import json
@@ -219,7 +219,7 @@ def read_split(data: Path, name: str, split_name: str) -> Split:
 def read_items(path: Path, kind: str) -> list[dict[str, Any]]:
     """Read the items of a JSONL file, and check that they have the required fields of their kind."""
     if not path.is_file():
-        raise SlqError(f"{path}: not found; docs/data.md describes the format of a dataset")
+        raise SlqError(f"{path}: not found; docs/own-data.md describes the format of a dataset")
     items = []
     for number, item in enumerate(read_json_objects(path), start=1):
         for key, type_ in ITEM_FIELDS[kind].items():

@@ -23,7 +23,7 @@ SLURM_COMMANDS = ("sbatch", "squeue", "sinfo", "scontrol")
 COMMAND_TIMEOUT_SECONDS = 60  # long enough for a busy Slurm controller
 UNLIMITED = float("inf")
 SINFO_COMMAND = ("sinfo", "-h", "-o", "%P|%a|%l|%D|%G")
-QUERIES_ADVICE = "write the queries, one per line (docs/data.md), or name another file"
+QUERIES_ADVICE = "write the queries, one per line (docs/own-data.md), or name another file"
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _check_time_limit(limit_minutes: float, jobs: Sequence[PlannedJob]) -> Findi
     text = f"{limit}; jobs request up to {longest_job.minutes / 60:,.1f} h ({longest_job})"
     if limit_minutes < longest_job.minutes:
         hours = f"{limit_minutes / 60:.3g}"
-        advice = f"another partition, or `hours: {hours}` in your configuration file (docs/cluster.md, Short limits)"
+        advice = f"another partition, or `hours: {hours}` in your configuration file (docs/cluster.md, Time limits)"
         return Finding(ERROR, "time", text, advice)
     if limit_minutes < retry_minutes:
         text += f"; a second attempt requests {retry_minutes / 60:,.1f} h, and is refused or stays in the queue forever"

@@ -1,4 +1,4 @@
-"""Synthetic datasets on disk, written as prepared splits (docs/data.md)."""
+"""Synthetic datasets on disk, written as prepared splits (docs/own-data.md)."""
 
 from collections import defaultdict
 from collections.abc import Callable
