@@ -362,8 +362,9 @@ def layout_values(wildcards) -> dict:
 
 
 def compared_values(wildcards) -> dict:
-    """Return the two sources of the comparison with the paper."""
-    return {"a": f"results/{wildcards.preset}", "b": "paper"} | results_of_older_code()
+    """Return the two sources of the comparison with the paper, and the preset, which may have no run yet."""
+    preset = wildcards.preset
+    return {"a": f"results/{preset}", "b": "paper", "preset": preset} | results_of_older_code()
 
 
 def used_members(wildcards) -> dict:

@@ -47,7 +47,9 @@ def test_headlines_are_of_rules_that_are_there():
 @pytest.fixture
 def made(tmp_path):
     """The files that the last words read."""
-    write_json(tmp_path / "claims.json", {"synthetic": False, "claims": [{"verdict": "supported"}]})
+    write_json(
+        tmp_path / "claims.json", {"synthetic": [], "claims": [{"verdict": one} for one in ("supported", "not tested")]}
+    )
     (tmp_path / "table3.txt").write_text("Backbone  Method\n")
     return tmp_path
 
@@ -56,7 +58,7 @@ def test_a_call_that_made_all_ends_with_table_3_the_verdicts_and_where_to_look(m
     monkeypatch.setattr("shutil.which", lambda name: name)
     lines = closing_lines(made, made / "claims.json", {"render_tables", "compile_pdf", "judge_claims", "write_page"})
     assert lines[1] == "Backbone  Method"
-    assert "1 claims tested: 1 supported, 0 contradicted, 0 undecided; 0 not tested." in lines
+    assert "1 claims tested: 1 supported, 0 contradicted, 0 undecided; 1 not tested." in lines
     assert f"Tables: {made} (tables.pdf, *.tex, *.html)" in lines and f"Page:   {made / 'report.html'}" in lines
     assert lines.index("Next:") > lines.index(f"Page:   {made / 'report.html'}")
 

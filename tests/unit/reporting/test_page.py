@@ -18,10 +18,13 @@ from slq.claims.judge import judge_claims
 from slq.claims.paper_audit import audit_paper
 from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json
+from slq.config import job_settings
 from slq.config.cost_settings import paper_audit_settings
 from slq.config.loading import validate_config
+from slq.reporting.comparison.output import write_comparison
 from slq.reporting.figures import draw_figures
 from slq.reporting.page.page import write_page
+from slq.reporting.page.summary import answer
 from slq.reporting.tables import render
 from slq.results.checks import VERDICTS
 from slq.results.ledger import COLUMNS
@@ -142,13 +145,21 @@ def test_nothing_comes_from_elsewhere(folder):
 
 
 def test_the_answer_stands_on_top(folder, page):
+    """Under one line of title: a sentence, the counts in words, and the tables of verdicts."""
     claims = read_json(folder.parents[1] / "results/paper/claims.json")["claims"]
     found = Counter(claim["verdict"] for claim in claims)
-    tested = found.total() - found["not tested"]
-    said = f"{tested} claims tested: {found['supported']} supported, 0 contradicted, 0 undecided; "
-    assert said + f"{found['not tested']} not tested." in page.text
-    top = (folder / "report.html").read_text().partition('id="claims"')[0]
-    counts = re.findall(r'<li class="[^"]*"><b>(\d+)</b> ([^<]*)</li>', top)
+    said = [
+        "Does it reproduce?",
+        "In part, as far as it is tested.",
+        f"Of the paper's {found.total()} claims, {found['supported']} are supported, 0 contradicted, 0 undecided",
+        f"and {found['not tested']} not tested.",
+        "Of the 4 cells of its tables, 3 are measured, and 1 of these agree.",
+        f"Claims of the paper {found['supported']}",
+    ]
+    shown = page.text[page.text.rindex("Does it reproduce?") :]
+    assert " ".join(shown.split()).startswith(" ".join(said))
+    header = (folder / "report.html").read_text().partition("<nav")[0]
+    counts = re.findall(r'<td class="count">(\d+)</td><th scope="row">([^<]*)</th>', header)
     assert counts[:4] == [(str(found[verdict]), verdict) for verdict in VERDICTS]
     expected = [("1", "agrees"), ("1", "differs"), ("1", "inside noise"), ("1", "extra"), ("1", "missing")]
     assert sorted(counts[4:]) == sorted([*expected, ("0", "not comparable")])
@@ -156,6 +167,32 @@ def test_the_answer_stands_on_top(folder, page):
         assert claim["sentence"] in page.text
         if claim["test"]["test"] != "none":
             assert page.all("a", href=f"#{claim['id']}")[0]["title"] == claim["reason"]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "cells", "lead"),
+    [
+        (["supported", "not tested"], ["agrees", "missing"], "Yes, as far as it is tested."),
+        (["supported", "supported"], ["agrees", "differs"], "In part, as far as it is tested."),
+        (["supported", "contradicted"], ["agrees"], "In part, as far as it is tested."),
+        (["contradicted", "undecided"], ["agrees"], "No, as far as it is tested."),
+        (["undecided", "not tested"], ["agrees"], "Undecided so far."),
+        (["not tested", "not tested"], ["missing"], "Not run yet."),
+    ],
+)
+def test_the_answer_follows_from_claims_and_cells(verdicts, cells, lead):
+    claims = {"preset": "paper", "synthetic": [], "claims": [{"verdict": verdict} for verdict in verdicts]}
+    own = [{"verdict": verdict, "a": None if verdict == "missing" else 1.0, "b": 1.0} for verdict in cells]
+    assert answer(claims, {"cells": own, "counts": Counter(cells)})[0] == lead
+
+
+def test_of_synthetic_data_the_answer_is_about_the_machinery():
+    claims = {"preset": "mini", "synthetic": ["mini-COCO"], "claims": [{"verdict": "supported"}]}
+    cells = [{"verdict": "not comparable", "a": 1.0, "b": 1.0}, {"verdict": "missing", "a": None, "b": 1.0}]
+    said = " ".join(answer(claims, {"cells": cells, "counts": {}}))
+    assert said.startswith("Preset mini cannot answer this: its data are synthetic.")
+    assert "the machinery works, and nothing about the paper" in said
+    assert "1 is supported" in said and "none is measured on the paper's own data; 1 have a counterpart" in said
 
 
 def test_compared_cells_are_printed_as_their_metric_is(page):
@@ -217,9 +254,13 @@ def test_without_any_run_it_says_so(root):
     for entry in PAPER["backbones"]:
         shutil.rmtree(root / "results/paper" / entry["name"])
     (root / "results/paper/gpu_hours.csv").unlink()
+    sides = {"a": "results/paper", "b": "paper", "reference": REFERENCE, "preset": "paper"}
+    settings = job_settings.compare_settings(validate_config(yaml.safe_load((ROOT / "config.yaml").read_text())))
+    write_comparison(settings=settings, json_file=root / "results/paper/compare/paper.json", **sides)
     finish(root, PAPER)
     text = Page(root / "paper_tables/paper/report.html").text
-    assert "Not run yet: none of " in text and "No run exists." in text and "No cost is recorded" in text
+    assert "none of its 140 cells is measured" in text
+    assert "Not run yet." in text and "No run exists." in text and "No cost is recorded" in text
 
 
 def test_the_same_files_give_the_same_bytes(root):

@@ -13,7 +13,7 @@ from slq.reporting.comparison.paper_metrics import load_paper_metric_values
 from slq.reporting.comparison.provenance import ProvenanceDiff, ProvenanceFields, collect_provenance, compare_provenance
 from slq.reporting.comparison.stored_metrics import StoredResults
 from slq.reporting.comparison.verdicts import CellJudgement, CellVerdict, judge_cells
-from slq.results.layout import BASELINES
+from slq.results.layout import BASELINES, RUN_GLOB
 
 SCHEMA = 2
 CELL_VERDICTS: tuple[CellVerdict, ...] = get_args(CellVerdict)
@@ -73,13 +73,19 @@ class Comparison:
 
 
 def compare_results(
-    source_a: str, source_b: str, settings: ComparisonSettings, reference_folder: Path, seeds: Sequence[int] = ()
+    source_a: str,
+    source_b: str,
+    settings: ComparisonSettings,
+    reference_folder: Path,
+    seeds: Sequence[int] = (),
+    preset: str = "",
 ) -> Comparison:
     """Compare two sources, each given as in `slq.reporting.comparison.bundles.open_source`, or as `paper`.
 
     Args:
         reference_folder: the folder of the paper's values
         seeds: one seed for both sides, or one for A and one for B; empty to use all seeds
+        preset: the preset of a folder that may have no run yet; its side then has no numbers
     """
     if len(seeds) > (1 if PAPER in (source_a, source_b) else 2):
         raise SlqError(
@@ -87,7 +93,7 @@ def compare_results(
         )
     pair: Sequence[int | None] = [*seeds, *seeds] or [None, None]
     chosen = [(source_a, pair[0]), (source_b, pair[1])]
-    sides = {one: _load_side(*one, settings) for one in dict.fromkeys(chosen) if one[0] != PAPER}
+    sides = {one: _load_side(*one, settings, preset) for one in dict.fromkeys(chosen) if one[0] != PAPER}
     if PAPER in (source_a, source_b):
         other_values: MetricValues = next((side.metric_values for side in sides.values()), {})
         values = load_paper_metric_values(reference_folder, settings, other_values)
@@ -98,8 +104,10 @@ def compare_results(
     return Comparison(a, b, _compare_cells(a, b, settings), tuple(differences), settings.labels)
 
 
-def _load_side(name: str, seed: int | None, settings: ComparisonSettings) -> ComparisonSide:
-    """Load a side that has runs: the runs of one seed, or all runs."""
+def _load_side(name: str, seed: int | None, settings: ComparisonSettings, preset: str) -> ComparisonSide:
+    """Load a side: the runs of one seed, or all runs; with a preset, a folder without runs is an empty side."""
+    if preset and not any(Path(name).glob(RUN_GLOB)):
+        return ComparisonSide(name, "folder", f"preset {preset}, no runs", preset)
     with open_source(name) as (kind, folder, display_name):
         stored = StoredResults(folder, display_name, settings, seed)
         what, values = _describe_runs(name, stored), stored.metric_values()

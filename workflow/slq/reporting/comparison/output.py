@@ -29,6 +29,7 @@ def write_comparison(
     text_file: Path | None = None,
     older_code: Sequence[str] = (),
     seeds: Sequence[int] = (),
+    preset: str = "",
 ) -> Comparison:
     """Compare two sources, write the comparison to the given files, and print the warnings of both sides.
 
@@ -38,7 +39,7 @@ def write_comparison(
         json_file, text_file: files for the comparison; None to write no such file.
         older_code: jobs whose results in A were made by an older version of the code; listed in the comparison.
     """
-    comparison = compare_results(a, b, parse_comparison_settings(settings), reference, seeds)
+    comparison = compare_results(a, b, parse_comparison_settings(settings), reference, seeds, preset)
     for notice in (*comparison.a.notices, *comparison.b.notices):
         print(f"slq: warning: {notice}", file=sys.stderr)
     if json_file is not None:

@@ -72,7 +72,7 @@ def write_page(
     }
     text = jinja.get_template("report.html.j2").render(
         layout=parsed_layout,
-        headline=summary.headline(claims),
+        answer=summary.answer(claims, comparison),
         claims=claims,
         claim_counts=summary.count_claims(claims),
         sentences=summary.claims_by_sentence(claims),

@@ -13,6 +13,48 @@ CLAIM_VERDICT_BY_CELL_VERDICT = {"agrees": "supported", "differs": "contradicted
 CSS_CLASSES = {verdict: verdict for verdict in VERDICTS} | CLAIM_VERDICT_BY_CELL_VERDICT
 
 
+def answer(claims: Json, comparison: Json) -> tuple[str, str]:
+    """Answer whether the paper reproduces: a plain sentence, and the counts of claims and cells behind it."""
+    return _lead(claims, comparison), _counts_in_words(claims, comparison)
+
+
+def _counts_in_words(claims: Json, comparison: Json) -> str:
+    """Count in words the verdicts on the claims, and the paper's cells that are measured and that agree."""
+    counts, total = count_claims(claims), len(claims["claims"])
+    cells = [cell for cell in comparison["cells"] if cell["b"] is not None]
+    measured = [cell for cell in cells if cell["a"] is not None and cell["verdict"] != "stale"]
+    if total == counts["not tested"] and not measured:
+        return f"None of the paper's {total} claims is tested, and none of its {len(cells)} cells is measured."
+    verdicts_text = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS[1:3])
+    claims_text = f"{_are(counts['supported'])} supported, {verdicts_text} and {counts['not tested']} not tested"
+    if claims["synthetic"]:
+        cells_text = f"none is measured on the paper's own data; {len(measured)} have a counterpart here"
+    else:
+        num_agreeing = sum(cell["verdict"] == "agrees" for cell in measured)
+        cells_text = f"{_are(len(measured))} measured, and {num_agreeing} of these agree"
+    return f"Of the paper's {total} claims, {claims_text}. Of the {len(cells)} cells of its tables, {cells_text}."
+
+
+def _lead(claims: Json, comparison: Json) -> str:
+    """Answer in one or two sentences, without numbers."""
+    counts = count_claims(claims)
+    if claims["synthetic"]:
+        return (
+            f"Preset {claims['preset']} cannot answer this: its data are synthetic. "
+            "Its numbers show that the machinery works, and nothing about the paper."
+        )
+    if len(claims["claims"]) == counts["not tested"] and all(cell["a"] is None for cell in comparison["cells"]):
+        return "Not run yet."
+    if counts["supported"]:
+        has_counterexample = counts["contradicted"] or comparison["counts"].get("differs")
+        return "In part, as far as it is tested." if has_counterexample else "Yes, as far as it is tested."
+    return "No, as far as it is tested." if counts["contradicted"] else "Undecided so far."
+
+
+def _are(count: int) -> str:
+    return f"{count or 'none'} {'are' if count > 1 else 'is'}"
+
+
 def headline(claims: Json) -> str:
     """Summarise the verdicts on the claims in one sentence."""
     counts = count_claims(claims)
