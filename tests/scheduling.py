@@ -9,7 +9,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 MACHINE = "machine"
 # Of these there may be one at a time on a machine: a Slurm by its links in /etc, a browser by what it takes.
-ONE_AT_A_TIME = {"test_cluster", "test_cluster_accounts", "test_page", "test_slurm"}
+ONE_AT_A_TIME = {"test_cluster", "test_cluster_accounts", "test_page", "test_pictures", "test_slurm"}
 # Files whose tests are long and share nothing but what is made once: any worker may take any of them.
 APART = {"test_workflow", "test_dag"}
 HEAVY = {"finished", "slice_", "slurm", "browser"}  # fixtures

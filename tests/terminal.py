@@ -1,6 +1,6 @@
 """A terminal of 120 columns: what a command shows on it, line by line, and a picture of that.
 
-python tests/terminal.py OUT.png COMMAND...     such as docs/screen.png make reproduce; needs a Chromium
+python tests/terminal.py OUT.png COMMAND...     needs a Chromium. docs/screen.png: tests/pictures.py screen
 """
 
 import html
@@ -17,7 +17,10 @@ import termios
 from fcntl import ioctl
 from pathlib import Path
 
+from PIL import Image
+
 COLUMNS = 120
+NUM_COLORS = 256  # of a picture
 CODES = re.compile(r"\x1b\[[\d;]*[mK]")
 COLOR = re.compile(r"\x1b\[(\d+)m(.*?)\x1b\[0m")
 COLORS = {"31": "#e06c75", "32": "#98c379", "33": "#e5c07b", "90": "#7f848e"}
@@ -28,13 +31,13 @@ pre {{ margin: 16px; width: {columns}ch; color: #d7dae0; font: 13px/18px "DejaVu
 LINE_HEIGHT, CHARACTER_WIDTH, MARGIN = 18, 8, 16  # pixels
 
 
-def run_on_a_terminal(command: list[str], folder: Path) -> tuple[int, str]:
+def run_on_a_terminal(command: list[str], folder: Path, columns: int = COLUMNS, **environment: str) -> tuple[int, str]:
     """Run a command on a terminal; return its exit status and all that it wrote."""
     ours, theirs = pty.openpty()
-    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
-    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "NO_COLOR")}
+    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    inherited = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "NO_COLOR")}
     streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
-    with subprocess.Popen(command, cwd=folder, env=environment | {"TERM": "xterm"}, **streams) as process:
+    with subprocess.Popen(command, cwd=folder, env=inherited | {"TERM": "xterm"} | environment, **streams) as process:
         os.close(theirs)
         written = b""
         while process.poll() is None or select.select([ours], [], [], 0)[0]:
@@ -63,14 +66,30 @@ def draw_picture(written: str, out: Path) -> None:
     lines = last_lines(written)
     text = "\n".join(COLOR.sub(_colored, html.escape(line)) for line in lines)
     size = (COLUMNS * CHARACTER_WIDTH + 2 * MARGIN, len(lines) * LINE_HEIGHT + 2 * MARGIN)
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
-        sys.exit("no Chromium is on PATH, which draws the picture")
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "screen.html"
         page.write_text(PAGE.format(columns=COLUMNS, text=text), encoding="utf-8")
-        options = ["--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={size[0]},{size[1]}"]
-        subprocess.run([browser, *options, f"--screenshot={out.resolve()}", page.as_uri()], check=True)
+        take_screenshot(page, size, out)
+    with Image.open(out) as picture:
+        save_small(picture.convert("RGB"), out)
+
+
+def save_small(picture: Image.Image, out: Path) -> None:
+    """Save a picture of text and plain colours as a PNG with a palette, a third as large as one without."""
+    picture.quantize(NUM_COLORS, dither=Image.Dither.NONE).save(out, optimize=True)
+
+
+def take_screenshot(page: Path, size: tuple[int, int], out: Path) -> None:
+    """Save what a browser window of this size, in pixels, shows of a page."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        sys.exit("no Chromium is on PATH, which draws the picture")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={size[0]},{size[1]}"]
+    with tempfile.TemporaryDirectory() as profile:
+        options += [f"--user-data-dir={profile}", f"--screenshot={out.resolve()}", page.resolve().as_uri()]
+        answer = subprocess.run([browser, *options], capture_output=True, text=True)
+    if answer.returncode or not out.is_file():
+        sys.exit(f"{browser} made no picture of {page}:\n{answer.stderr}")
 
 
 def _colored(found: re.Match[str]) -> str:
