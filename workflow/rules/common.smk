@@ -689,12 +689,12 @@ def require_plain_python() -> None:
         raise WorkflowError(message)
 
 
-def last_words(finished_rules, is_dry_run: bool) -> list[str]:
+def last_words(finished_rules, is_dry_run: bool, width: int | None) -> list[str]:
     """Return the last lines of a call: in a dry run the preset's forecast, else the closing lines with its results."""
     if is_dry_run:
         return ["", *summary_lines(FORECAST_SETTINGS, forecast_preset(FORECAST_SETTINGS)[0])]
     tables = Path(f"paper_tables/{config['preset']}")
-    return closing_lines(tables, Path(CLAIMS.format(preset=config["preset"])), finished_rules)
+    return closing_lines(tables, Path(CLAIMS.format(preset=config["preset"])), finished_rules, width)
 
 
 # Labels and closing lines for the screen.

@@ -28,13 +28,16 @@ REDRAW_SECONDS, LINE_SECONDS = 1, 60  # interval of progress updates on a termin
 LOG_TAIL = 1 << 16  # bytes at the end of a job's log that are searched for remarks, errors and progress
 ERROR_LINES = 10  # number of log lines shown for a failed job without one of our error messages
 PROGRESS = re.compile(r"(\d+)%\||step (\d[\d,]*) of (\d[\d,]*)")  # formats of progress bars and of our jobs
+SLURM_ERROR = re.compile("^(?:slurmstepd|srun): error: .*", re.MULTILINE)
 OUR_REMARK, OUR_ERROR = "slq: ", "slq: error: "
 CLEAR_LINE = "\r\x1b[2K"
+NO_BREAK = "\u00a0"  # a space at which no line is folded
 COLORS = {"red": 31, "green": 32, "yellow": 33, "grey": 90}
 NO_JOB_LINES = {Quietness.ALL, Quietness.RULES, Quietness.PROGRESS}
 # Remarks of Snakemake that are shown. The others are only in Snakemake's log, unless --verbose is given.
 REMARKS = re.compile("Nothing to be done|Trying to restart|Removing output|Will exit after|dry-run")
-FAILED_COMMAND = "CalledProcessError"  # Snakemake's report of a failed command, which the job's own log explains
+# Errors that Snakemake reports in addition to those shown: a failed command, and the failure of the whole call.
+REPEATED_ERRORS = re.compile("CalledProcessError|At least one job did not complete successfully")
 
 
 @dataclass
@@ -111,15 +114,16 @@ class LogHandler(LogHandlerBase):
             self.handleError(record)
 
     def close(self) -> None:
-        """Print the job table of a dry run, and the closing lines from the Snakefile."""
+        """Print the job table of a dry run, and the closing lines from the Snakefile unless the call is quiet."""
         if not self.is_closed.is_set():
             self.is_closed.set()
             if self.ticker.is_alive():
                 self.ticker.join()
             if self.common_settings.dryrun and self.job_table:
                 self._write(self.job_table.strip("\n").splitlines())
-            if not self.failed and self.num_jobs:
-                self._write(WORDS.last_words(self.finished_rules, self.common_settings.dryrun))
+            if not self.failed and self.num_jobs and (self.shows_jobs or self.common_settings.dryrun):
+                width = self._width() if self.is_terminal else None
+                self._write(WORDS.last_words(self.finished_rules, self.common_settings.dryrun, width))
         super().close()
 
     def _show_plan(self, record: LogRecord) -> None:
@@ -131,7 +135,7 @@ class LogHandler(LogHandlerBase):
 
     def _announce_job(self, record: LogRecord) -> None:
         """Record a job that is about to run; print it for a dry run, with reasons, or with --printshellcmds."""
-        title = WORDS.put_labels(record.rule_msg or record.rule_name, record.wildcards)
+        title = WORDS.put_labels(record.rule_msg or record.rule_name, record.wildcards.values())
         log = Path(record.log[0]) if record.log else None
         benchmark = Path(record.benchmark) if record.benchmark else None
         job = RunningJob(title, record.rule_name, record.output, log, benchmark, record.created)
@@ -154,9 +158,11 @@ class LogHandler(LogHandlerBase):
             return
         width = len(str(self.num_jobs))
         count = f"[{self.num_finished:{width}}/{self.num_jobs}] "
-        headline = WORDS.find_headline(job.rule, job.outputs)
-        text = f"{job.title}{f': {headline}' if headline else ''}, {format_seconds(job.seconds(record.created))}"
-        self._write([f"{count}{text}"], hanging=" " * len(count), color="green")
+        headline = WORDS.put_labels(WORDS.find_headline(job.rule, job.outputs), WORDS.labels)
+        numbers = f"{headline}, {format_seconds(job.seconds(record.created))}"
+        numbers = re.sub("(?<!,) ", NO_BREAK, numbers)  # a number stays on the line of its name or unit
+        text = f"{count}{job.title}{': ' if headline else ''}{numbers}"
+        self._write([text], hanging=" " * len(count), color="green")
         remarks = [line for line in _read_tail(job.log).splitlines() if line.startswith(OUR_REMARK)]
         self._write(remarks, indent=" " * len(count), color="yellow")
 
@@ -167,13 +173,13 @@ class LogHandler(LogHandlerBase):
         title = job.title if job else record.rule_name
         self._write([f"FAILED: {title} (rule {record.rule_name})"], color="red")
         logs = [Path(path) for path in record.log]
-        self._write(_error_of(logs), indent="    ", color="red")
-        self._write([f"log: {path}" for path in logs], indent="    ")
+        self._write(find_error(logs), indent="    ", color="red")
+        self._write([f"log: {_relative(path)}" for path in logs], indent="    ")
 
     def _show_remark(self, record: LogRecord) -> None:
         """Print a warning or an error; print other remarks only if REMARKS matches them, or with --verbose."""
         message = record.getMessage() if record.msg is not None else ""
-        wanted = record.levelno >= WARNING and FAILED_COMMAND not in message
+        wanted = record.levelno >= WARNING and not REPEATED_ERRORS.search(message)
         wanted = wanted or (record.levelno >= INFO and REMARKS.search(message) is not None)
         if message and (wanted or self.common_settings.verbose):
             self.failed = self.failed or record.levelno >= ERROR
@@ -185,7 +191,7 @@ class LogHandler(LogHandlerBase):
         shown = ""
         while not self.is_closed.wait(REDRAW_SECONDS if self.is_terminal else LINE_SECONDS):
             with self.lock:
-                lines = [_progress_line(job) for job in list(self.running.values())]
+                lines = sorted(map(_progress_line, self.running.values()), key=lambda line: not line.endswith(" %"))
                 if self.is_terminal:
                     text = f"{len(lines)} running: {'; '.join(lines)}" if lines else ""
                     text = CLEAR_LINE + self._color(_cut(text, self._width()), "grey")
@@ -207,9 +213,11 @@ class LogHandler(LogHandlerBase):
 
     def _fold(self, line: str, indent: str, hanging: str) -> list[str]:
         """Fold a line at the width of the terminal; if the stream is not a terminal, keep one line."""
-        if not self.is_terminal or len(indent + line) <= self._width():
-            return [indent + line]
-        return textwrap.wrap(line, self._width(), initial_indent=indent, subsequent_indent=indent + hanging)
+        lines = [indent + line]
+        if self.is_terminal and len(lines[0]) > self._width():
+            indents = {"initial_indent": indent, "subsequent_indent": indent + hanging}
+            lines = textwrap.wrap(line, self._width(), break_on_hyphens=False, **indents)
+        return [part.replace(NO_BREAK, " ") for part in lines]
 
     def _width(self) -> int:
         """Return the number of columns of the terminal."""
@@ -259,8 +267,21 @@ def _read_tail(path: Path) -> str:
         return ""
 
 
-def _error_of(logs: Sequence[Path]) -> list[str]:
-    """Return our error message at the end of a job's logs or, if there is none, the last lines of the logs."""
-    text = "".join(_read_tail(path) for path in logs)
-    _, found, message = text.rpartition(OUR_ERROR)
-    return (found + message).splitlines() if found else text.splitlines()[-ERROR_LINES:]
+def find_error(logs: Sequence[Path]) -> list[str]:
+    """Return our error message at the end of a failed job's log or, if there is none, the last lines of the log.
+
+    On a cluster the rule's log is followed by Slurm's log, which repeats the message among lines of Snakemake. From
+    Slurm's log only the errors of Slurm are returned, such as a time limit.
+    """
+    texts = [_read_tail(path) for path in logs]
+    for text in texts:
+        _, found, message = text.rpartition(OUR_ERROR)
+        if found:
+            return (found + message).splitlines()
+    own, *others = [text for text in texts if text] or [""]
+    return own.splitlines()[-ERROR_LINES:] + [line for text in others for line in SLURM_ERROR.findall(text)]
+
+
+def _relative(path: Path) -> Path:
+    """Return a path relative to the working directory if it is inside that directory."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

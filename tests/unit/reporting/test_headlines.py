@@ -27,7 +27,7 @@ RECALLS = {"metrics": {"t2i": {"R@1": 60.0, "R@5": 97.25}, "i2t": {"R@1": 1.0, "
         (
             "judge_claims",
             "claims.json",
-            {"claims": [{"verdict": "supported"}, {"verdict": "not tested"}, {"verdict": "supported"}]},
+            {"claims": [{"verdict": "not tested"}, {"verdict": "supported"}, {"verdict": "supported"}]},
             "2 supported, 1 not tested",
         ),
         ("render_tables", "cells.csv", {}, ""),
@@ -61,6 +61,14 @@ def test_a_call_that_made_all_ends_with_table_3_the_verdicts_and_where_to_look(m
     assert "1 claims tested: 1 supported, 0 contradicted, 0 undecided; 1 not tested." in lines
     assert f"Tables: {made} (tables.pdf, *.tex, *.html)" in lines and f"Page:   {made / 'report.html'}" in lines
     assert lines.index("Next:") > lines.index(f"Page:   {made / 'report.html'}")
+
+
+def test_a_terminal_narrower_than_table_3_has_it_in_parts(made):
+    rows = ("Backbone  Dim.  Method   IR  MMMU", "-" * 33, "Mini       128  SLQ     7.5   0.5")
+    (made / "table3.txt").write_text("\n".join(rows) + "\n")
+    assert closing_lines(made, made / "claims.json", {"render_tables"}, 33)[1:4] == [*rows]
+    narrow = closing_lines(made, made / "claims.json", {"render_tables"}, 32)
+    assert "Backbone  Dim.  Method   IR" in narrow and "Backbone  Dim.  Method  MMMU" in narrow
 
 
 def test_without_a_pdf_the_reason_is_said(made, monkeypatch):

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from slq.results.checks import VERDICTS
+
 Headline = Callable[[Sequence[Path]], str]
 
 
@@ -39,7 +41,7 @@ def retention_headline(outputs: Sequence[Path]) -> str:
 def claims_headline(outputs: Sequence[Path]) -> str:
     """State how many claims have each verdict."""
     verdicts = [claim["verdict"] for claim in _read(outputs[0])["claims"]]
-    return ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts))
+    return ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in verdicts)
 
 
 HEADLINES: dict[str, Headline] = {  # by rule

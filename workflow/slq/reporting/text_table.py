@@ -1,6 +1,7 @@
 """Plain-text format of a table, in which Table 3 is printed at the end of a call."""
 
-from itertools import groupby
+from collections.abc import Sequence
+from itertools import groupby, pairwise
 
 from slq.reporting.table_model import Column, Table
 from slq.results.cells import TableCell
@@ -38,6 +39,32 @@ def format_text_table(table: Table) -> str:
     ]
     rule = "-" * max(map(len, aligned))
     return "\n".join([GAP.join(top).rstrip(), aligned[0], rule, *aligned[1:]]) + "\n"
+
+
+def fold_table(lines: Sequence[str], width: int, num_labels: int) -> list[str]:
+    """Split a table as text that is wider than `width` into parts below each other, each with the label columns.
+
+    Args:
+        lines: the lines of a table of `format_text_table`
+        num_labels: how many columns stand left of those that are split: labels, and columns between them
+    """
+    total = max(map(len, lines))
+    if total <= width:
+        return list(lines)
+    padded = [line.ljust(total) for line in lines if set(line) != {"-"}]
+    is_empty = [all(line[at] == " " for line in padded) for at in range(total)]
+    starts = [0, *(at for at in range(len(GAP), total) if all(is_empty[at - len(GAP) : at]) and not is_empty[at])]
+    bounds = list(pairwise([*starts, total + len(GAP)]))
+    labels, parts = bounds[num_labels - 1][1], [[bounds[num_labels]]]
+    for start, end in bounds[num_labels + 1 :]:
+        if labels + end - len(GAP) - parts[-1][0][0] > width:
+            parts.append([])
+        parts[-1].append((start, end))
+    folded = []
+    for part in parts:
+        rows = [(line[:labels] + line[part[0][0] : part[-1][1]]).rstrip() for line in padded]
+        folded += ["", *rows[:2], "-" * max(map(len, rows)), *rows[2:]]
+    return folded[1:]
 
 
 def _split_head(column: Column) -> tuple[str, str]:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from slq.common.files import read_json
 from slq.reporting.page.summary import headline
+from slq.reporting.text_table import fold_table
 
 TABLE_FORMATS = {"compile_pdf": "tables.pdf", "render_tables": "*.tex, *.html"}  # output files by rule
+NUM_LABELS = 3  # columns of Table 3 left of its numbers: backbone, dimension, method
 NEXT_CALLS = (
     'make trace CELL="…"              trace a number of Table 3 back to its evidence',
     "slq compare results/A results/B  compare two sets of results cell by cell",
@@ -15,17 +17,19 @@ NEXT_CALLS = (
 )
 
 
-def closing_lines(tables: Path, claims: Path, finished_rules: Collection[str]) -> list[str]:
+def closing_lines(tables: Path, claims: Path, finished_rules: Collection[str], width: int | None = None) -> list[str]:
     """Return the closing lines about the tables and the page that a call has made; an empty list if it made none.
 
     Args:
         tables: the folder of the preset's rendered tables
         claims: the JSON file with the verdicts
         finished_rules: the rules of the jobs that have run
+        width: the number of columns of the terminal; None if the output is not a terminal
     """
     lines = []
     if "render_tables" in finished_rules:
-        lines += ["", *(tables / "table3.txt").read_text(encoding="utf-8").splitlines(), ""]
+        table = (tables / "table3.txt").read_text(encoding="utf-8").splitlines()
+        lines += ["", *(fold_table(table, width, NUM_LABELS) if width else table), ""]
     if "judge_claims" in finished_rules:
         lines += [headline(read_json(claims))]
     made = [files for rule, files in TABLE_FORMATS.items() if rule in finished_rules]
