@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+import time
 from fcntl import ioctl
 from pathlib import Path
 
@@ -32,15 +33,17 @@ LINE_HEIGHT, CHARACTER_WIDTH, MARGIN = 18, 8, 16  # pixels
 
 
 def run_on_a_terminal(command: list[str], folder: Path, columns: int = COLUMNS, **environment: str) -> tuple[int, str]:
-    """Run a command on a terminal; return its exit status and all that it wrote."""
+    """Run a command on a terminal; return its exit status and all that it wrote. After an hour it is killed."""
     ours, theirs = pty.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     inherited = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "NO_COLOR")}
     streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
     with subprocess.Popen(command, cwd=folder, env=inherited | {"TERM": "xterm"} | environment, **streams) as process:
         os.close(theirs)
-        written = b""
+        written, end = b"", time.monotonic() + 3600
         while process.poll() is None or select.select([ours], [], [], 0)[0]:
+            if time.monotonic() > end:
+                process.kill()
             if select.select([ours], [], [], 0.1)[0]:
                 try:
                     written += os.read(ours, 1 << 16)

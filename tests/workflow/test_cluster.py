@@ -5,7 +5,9 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +26,7 @@ from slurm.submission import (
     learned_at_home,
     submit,
 )
+from terminal import COLUMNS, every_line, last_lines, run_on_a_terminal
 
 EVERY_METRIC = [f"results/mini/*/*/*/{kind}/*" for kind in ("retrieval", "retention", "blind")]
 
@@ -66,16 +69,62 @@ def check_jobs(jobs, folder):
     assert 0 < most_at_once(jobs) <= 2
 
 
+def on_a_terminal(folder, *arguments):
+    """The status of a call of Snakemake, and what a terminal shows of it."""
+    tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return run_on_a_terminal([sys.executable, "-m", "snakemake", *arguments], folder, PATH=tools)
+
+
+def check_screen(screen):
+    """A line per finished job with its number and time, in colour; nothing wider than the terminal."""
+    assert max(map(len, every_line(screen))) <= COLUMNS
+    shown = last_lines(screen)
+    finished = [line for line in shown if re.match(r"\x1b\[32m\[ *\d+/\d+\] ", line)]
+    words = "\n".join(every_line("\n".join(shown)))
+    total = int(re.search(r"^Jobs to run: (\d+)\.", words, re.MULTILINE)[1])
+    assert len(finished) == total - 1, "`all` has no line"
+    seconds = r"\d+(\.\d)? s"
+    for line in (
+        rf"Training SLQ on InternVL-mini, seed 1: validation T2I R@1 \d+\.\d, {seconds}",
+        rf"Retrieving with SLQ on InternVL-mini, seed 1: T2I R@5 mini-Flickr30K \d+\.\d, mini-COCO \d+\.\d, {seconds}",
+    ):
+        assert re.search(rf"^\[ *\d+/{total}\] {line}$", words, re.MULTILINE), line
+    assert re.search(r"^Page: +paper_tables/mini/report.html$", words, re.MULTILINE)
+
+
 @pytest.mark.slow
 def test_the_command_as_it_is_typed_gives_the_local_runs_results(slurm, finished, checkout):
-    answer = snakemake(checkout, *SLURM, *QUICK, timeout=1800)
-    assert answer.returncode == 0, answer.stdout
+    before = len(slurm.jobs())
+    status, screen = on_a_terminal(checkout, *SLURM, *QUICK)
+    assert status == 0, screen
+    check_screen(screen)
     assert len(contents(finished, *METRICS)) > 30
     for what in (METRICS, TABLES, [ADAPTER]):
         assert contents(checkout, *what) == contents(finished, *what)
     written = [{path.relative_to(folder) for path in events(folder)} for folder in (checkout, finished)]
     assert written[0] == written[1] != set()
-    check_jobs(slurm.jobs(), checkout)
+    check_jobs(slurm.jobs()[before:], checkout)
+
+
+FAILS = """
+rule fail:
+    output: "never.out"
+    log: "logs/fail.log"
+    message: "Training what fails"
+    shell: "(echo loading; echo 'slq: error: seed is 1.5'; exit 1) 2>&1 | tee {log} >&2"
+"""
+
+
+@pytest.mark.slow
+def test_a_job_that_fails_there_shows_its_message_and_its_logs_once(slurm, checkout):
+    (checkout / "Snakefile").write_text(FAILS)
+    options = ["--executor", "slurm", "--jobs", "1", "--slurm-status-command", "squeue", *QUICK, "--logger", "slq"]
+    options += ["--slurm-logdir", "logs/slurm", "--default-resources", "mem_mb=100", "runtime=5"]
+    status, screen = on_a_terminal(checkout, *options, "--", "never.out")
+    assert status == 1
+    shown = "\n".join(last_lines(screen))
+    assert "\x1b[31m    slq: error: seed is 1.5\x1b[0m\n    log: logs/fail.log\n    log: logs/slurm/rule_fail/" in shown
+    assert shown.count("seed is 1.5") == 1 and "loading" not in shown and "Shutting down" not in shown
 
 
 @pytest.fixture
@@ -105,11 +154,11 @@ def test_the_mini_preset_as_it_is_typed_gives_the_local_runs_metrics(slurm, repr
 @pytest.mark.slurm
 def test_a_training_longer_than_its_allocation_asks_for_the_next_by_itself(slurm, learner):
     """A minute of each of several allocations of one job, with no retry of Snakemake's."""
-    folder = learner("cluster", MINUTES_ON_END, minutes=30)
-    answer = submit(folder, "--retries", "0")
+    folder, before = learner("cluster", MINUTES_ON_END, minutes=30), len(slurm.jobs())
+    submit(folder, "--retries", "0")
     lines = read_jsonl(folder / RUN / "events/train.jsonl")
-    (job,) = re.findall(r"submitted with SLURM jobid (\d+)", answer.stdout)
-    again = int(slurm.jobs()[-1].restarts)
+    (submitted,) = slurm.jobs()[before:]
+    job, again = submitted.id, int(submitted.restarts)
     assert again > 0 and job_ids(lines) == [job] * (again + 1)
     steps = [line["step"] for line in lines if line["event"] == "step"]
     assert steps == list(range(1, len(steps) + 1)), "no step is taken twice"
