@@ -358,3 +358,12 @@ def test_the_rule_compares_the_presets_results_with_the_paper(checkout):
     assert "mini-internvl stands for InternVL3-1B; mini-coco stands for coco" in answer.stdout
     again = snakemake(checkout, "--cores", "1", "compare", "--config", "cells=present")
     assert "mini-internvl stands for InternVL3-1B" in again.stdout and "compare_paper" not in again.stdout
+
+
+def test_the_rule_compares_a_preset_without_runs(checkout):
+    """So that its page can say that nothing was run."""
+    answer = snakemake(checkout, "--cores", "1", "compare", "--config", "cells=present", "preset=paper")
+    assert answer.returncode == 0, answer.stdout
+    found = read_json(checkout / "results/paper/compare/paper.json")
+    assert found["counts"]["missing"] == len(found["cells"]) == 140 and found["preset"] == "paper"
+    assert found["a"]["what"] == "preset paper, no runs"
