@@ -174,7 +174,7 @@ class LogHandler(LogHandlerBase):
         self._write([f"FAILED: {title} (rule {record.rule_name})"], color="red")
         logs = [Path(path) for path in record.log]
         self._write(find_error(logs), indent="    ", color="red")
-        self._write([f"log: {_relative(path)}" for path in logs], indent="    ")
+        self._write([f"log: {os.path.relpath(path)}" for path in logs], indent="    ")
 
     def _show_remark(self, record: LogRecord) -> None:
         """Print a warning or an error; print other remarks only if REMARKS matches them, or with --verbose."""
@@ -280,8 +280,3 @@ def find_error(logs: Sequence[Path]) -> list[str]:
             return (found + message).splitlines()
     own, *others = [text for text in texts if text] or [""]
     return own.splitlines()[-ERROR_LINES:] + [line for text in others for line in SLURM_ERROR.findall(text)]
-
-
-def _relative(path: Path) -> Path:
-    """Return a path relative to the working directory if it is inside that directory."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -116,7 +116,7 @@ def test_four_files_of_another_paper_are_enough(paper):
     files = {"audit": paper / "paper_tables/audit.json", "figures": []}
     run_on(paper, "write_page", "results", "templates", values=layout, out=out, **files)
     page = (out / "report.html").read_text()
-    assert "Of the paper&#39;s 2 claims, 2 are supported" in page and "SLQ answers more of the quiz than LoRA." in page
+    assert "Of the paper&#39;s 2 claims: 2 supported." in page and "SLQ answers more of the quiz than LoRA." in page
     assert not re.search("COCO|Flickr|MMMU", page.partition("<body>")[2].replace("SLQ: Bridging", ""))
 
 

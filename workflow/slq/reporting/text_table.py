@@ -41,15 +41,16 @@ def format_text_table(table: Table) -> str:
     return "\n".join([GAP.join(top).rstrip(), aligned[0], rule, *aligned[1:]]) + "\n"
 
 
-def fold_table(lines: Sequence[str], width: int, num_labels: int) -> list[str]:
-    """Split a table as text that is wider than `width` into parts below each other, each with the label columns.
+def fold_table(lines: Sequence[str], width: int | None, num_labels: int = 3) -> list[str]:
+    """Split a text table that is wider than `width` into parts below each other, each with the label columns.
 
     Args:
         lines: the lines of a table of `format_text_table`
-        num_labels: how many columns stand left of those that are split: labels, and columns between them
+        width: the columns of the terminal; None to leave the table whole
+        num_labels: the number of columns that each part repeats: in Table 3 backbone, dimension and method
     """
     total = max(map(len, lines))
-    if total <= width:
+    if width is None or total <= width:
         return list(lines)
     padded = [line.ljust(total) for line in lines if set(line) != {"-"}]
     is_empty = [all(line[at] == " " for line in padded) for at in range(total)]

@@ -73,19 +73,15 @@ class Comparison:
 
 
 def compare_results(
-    source_a: str,
-    source_b: str,
-    settings: ComparisonSettings,
-    reference_folder: Path,
-    seeds: Sequence[int] = (),
-    preset: str = "",
+    source_a: str, source_b: str, settings: ComparisonSettings, reference: Path, preset: str, seeds: Sequence[int] = ()
 ) -> Comparison:
     """Compare two sources, each given as in `slq.reporting.comparison.bundles.open_source`, or as `paper`.
 
     Args:
-        reference_folder: the folder of the paper's values
+        reference: the folder of the paper's values
+        preset: the preset of a folder that may have no run yet; its side then has no numbers. Empty to refuse such a
+            folder
         seeds: one seed for both sides, or one for A and one for B; empty to use all seeds
-        preset: the preset of a folder that may have no run yet; its side then has no numbers
     """
     if len(seeds) > (1 if PAPER in (source_a, source_b) else 2):
         raise SlqError(
@@ -96,7 +92,7 @@ def compare_results(
     sides = {one: _load_side(*one, settings, preset) for one in dict.fromkeys(chosen) if one[0] != PAPER}
     if PAPER in (source_a, source_b):
         other_values: MetricValues = next((side.metric_values for side in sides.values()), {})
-        values = load_paper_metric_values(reference_folder, settings, other_values)
+        values = load_paper_metric_values(reference, settings, other_values)
         paper = ComparisonSide(PAPER, "paper", "the paper's Tables 1 and 3", metric_values=values)
         sides |= {one: paper for one in chosen if one[0] == PAPER}
     a, b = (sides[one] for one in chosen)

@@ -39,7 +39,7 @@ def write_comparison(
         json_file, text_file: files for the comparison; None to write no such file.
         older_code: jobs whose results in A were made by an older version of the code; listed in the comparison.
     """
-    comparison = compare_results(a, b, parse_comparison_settings(settings), reference, seeds, preset)
+    comparison = compare_results(a, b, parse_comparison_settings(settings), reference, preset, seeds)
     for notice in (*comparison.a.notices, *comparison.b.notices):
         print(f"slq: warning: {notice}", file=sys.stderr)
     if json_file is not None:

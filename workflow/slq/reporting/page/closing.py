@@ -9,7 +9,6 @@ from slq.reporting.page.summary import headline
 from slq.reporting.text_table import fold_table
 
 TABLE_FORMATS = {"compile_pdf": "tables.pdf", "render_tables": "*.tex, *.html"}  # output files by rule
-NUM_LABELS = 3  # columns of Table 3 left of its numbers: backbone, dimension, method
 NEXT_CALLS = (
     'make trace CELL="…"              trace a number of Table 3 back to its evidence',
     "slq compare results/A results/B  compare two sets of results cell by cell",
@@ -28,8 +27,7 @@ def closing_lines(tables: Path, claims: Path, finished_rules: Collection[str], w
     """
     lines = []
     if "render_tables" in finished_rules:
-        table = (tables / "table3.txt").read_text(encoding="utf-8").splitlines()
-        lines += ["", *(fold_table(table, width, NUM_LABELS) if width else table), ""]
+        lines += ["", *fold_table((tables / "table3.txt").read_text(encoding="utf-8").splitlines(), width), ""]
     if "judge_claims" in finished_rules:
         lines += [headline(read_json(claims))]
     made = [files for rule, files in TABLE_FORMATS.items() if rule in finished_rules]

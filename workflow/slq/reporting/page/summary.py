@@ -10,49 +10,32 @@ Json = Mapping[str, Any]
 VERDICT_SIGNS = {"supported": "✓", "contradicted": "✗", "undecided": "?", "not tested": "\u2013"}
 # Verdicts on compared cells that have the colour of a verdict on claims; all other verdicts are grey.
 CLAIM_VERDICT_BY_CELL_VERDICT = {"agrees": "supported", "differs": "contradicted", "inside noise": "undecided"}
+SYNTHETIC_DATA = "on synthetic data, its numbers show that the machinery works, and nothing about the paper"
 CSS_CLASSES = {verdict: verdict for verdict in VERDICTS} | CLAIM_VERDICT_BY_CELL_VERDICT
 
 
 def answer(claims: Json, comparison: Json) -> tuple[str, str]:
     """Answer whether the paper reproduces: a plain sentence, and the counts of claims and cells behind it."""
-    return _lead(claims, comparison), _counts_in_words(claims, comparison)
-
-
-def _counts_in_words(claims: Json, comparison: Json) -> str:
-    """Count in words the verdicts on the claims, and the paper's cells that are measured and that agree."""
-    counts, total = count_claims(claims), len(claims["claims"])
     cells = [cell for cell in comparison["cells"] if cell["b"] is not None]
-    measured = [cell for cell in cells if cell["a"] is not None and cell["verdict"] != "stale"]
-    if total == counts["not tested"] and not measured:
-        return f"None of the paper's {total} claims is tested, and none of its {len(cells)} cells is measured."
-    verdicts_text = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS[1:3])
-    claims_text = f"{_are(counts['supported'])} supported, {verdicts_text} and {counts['not tested']} not tested"
+    measured = [cell["verdict"] for cell in cells if cell["a"] is not None and cell["verdict"] != "stale"]
+    claims_text = ", ".join(f"{number} {verdict}" for verdict, number in count_claims(claims).items() if number)
+    cells_text = f"{len(measured)} measured" + f", {measured.count('agrees')} of these agree" * bool(measured)
     if claims["synthetic"]:
-        cells_text = f"none is measured on the paper's own data; {len(measured)} have a counterpart here"
-    else:
-        num_agreeing = sum(cell["verdict"] == "agrees" for cell in measured)
-        cells_text = f"{_are(len(measured))} measured, and {num_agreeing} of these agree"
-    return f"Of the paper's {total} claims, {claims_text}. Of the {len(cells)} cells of its tables, {cells_text}."
+        cells_text = f"0 measured on the paper's own data, {len(measured)} with a counterpart here"
+    text = f"{len(claims['claims'])} claims: {claims_text}. Of the {len(cells)} cells of its tables: {cells_text}."
+    return _first_sentence(claims, comparison), f"Of the paper's {text}"
 
 
-def _lead(claims: Json, comparison: Json) -> str:
-    """Answer in one or two sentences, without numbers."""
+def _first_sentence(claims: Json, comparison: Json) -> str:
     counts = count_claims(claims)
     if claims["synthetic"]:
-        return (
-            f"Preset {claims['preset']} cannot answer this: its data are synthetic. "
-            "Its numbers show that the machinery works, and nothing about the paper."
-        )
+        return f"Preset {claims['preset']} cannot answer this: {SYNTHETIC_DATA}."
     if len(claims["claims"]) == counts["not tested"] and all(cell["a"] is None for cell in comparison["cells"]):
         return "Not run yet."
     if counts["supported"]:
         has_counterexample = counts["contradicted"] or comparison["counts"].get("differs")
         return "In part, as far as it is tested." if has_counterexample else "Yes, as far as it is tested."
     return "No, as far as it is tested." if counts["contradicted"] else "Undecided so far."
-
-
-def _are(count: int) -> str:
-    return f"{count or 'none'} {'are' if count > 1 else 'is'}"
 
 
 def headline(claims: Json) -> str:
