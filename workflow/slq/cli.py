@@ -180,8 +180,8 @@ CAPTIONS_HELP = (
     "JSON lines file; each line has an image's file name and its captions: {image: NAME, captions: [TEXT, ...]}."
 )
 SEEDS_HELP = (
-    "Compare only runs of these seeds, and of base: the seed of A and of B, or one for both; baselines are omitted. "
-    "Default: all seeds."
+    "Compare only runs of these seeds: one seed for A and one for B, or one for both. Base, which has no seed, is "
+    "included; baselines are not. Default: all seeds."
 )
 DTYPES = ["float32", "bfloat16", "float64"]
 COMMANDS: dict[Callable[[argparse.Namespace], None], list[Argument]] = {
