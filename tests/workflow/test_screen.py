@@ -1,6 +1,7 @@
 """The screen of a call of Snakemake (logger plugin `slq`): on a terminal of 120 columns, and in a file."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -139,6 +140,15 @@ def test_a_dry_run_lists_jobs_and_ends_with_their_table_and_the_forecast(folder)
         r"Job stats:\njob +count\n[- ]+\ndraw +1\ntrain +1\nall +1\ntotal +3\nforecast$", answer.stdout.strip()
     )
     assert "Missing output" not in answer.stdout
+
+
+@pytest.mark.parametrize("options", [["--dry-run"], []], ids=["planned", "run"])
+def test_a_reader_that_leaves_early_stops_no_job_and_sees_no_traceback(folder, options):
+    command = f"{shlex.join(call(folder, *options))} {'' if options else '3>&1 1>&2 2>&3'} | true"
+    answer = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], cwd=folder, capture_output=True, text=True)
+    assert answer.returncode == 0
+    assert "Traceback" not in answer.stderr
+    assert (folder / "lora.mini.out").exists() is (not options)
 
 
 def test_reasons_and_commands_are_shown_on_request(folder):

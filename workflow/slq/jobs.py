@@ -12,6 +12,7 @@ import math
 import os
 import pkgutil
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,8 @@ def configure_libraries(num_threads: int | None = None, num_processes: int = 1, 
     ensure_user_name()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # PEFT asks transformers for the old name of a property: nothing that a user could do about it.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     if not allow_network:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ["HF_HUB_OFFLINE"] = "1"

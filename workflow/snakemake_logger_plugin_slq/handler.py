@@ -108,8 +108,6 @@ class LogHandler(LogHandlerBase):
                 LogEvent.JOB_FINISHED: self._finish_job,
                 LogEvent.JOB_ERROR: self._show_failed_job,
             }.get(getattr(record, "event", None), self._show_remark)(record)
-        except BrokenPipeError:
-            raise
         except Exception:
             self.handleError(record)
 
@@ -230,8 +228,11 @@ class LogHandler(LogHandlerBase):
     def _put(self, text: str) -> None:
         """Write a text; replace characters that the stream cannot encode with question marks."""
         encoding = self.stream.encoding or "utf-8"
-        self.stream.write(text.encode(encoding, "replace").decode(encoding))
-        self.stream.flush()
+        try:
+            self.stream.write(text.encode(encoding, "replace").decode(encoding))
+            self.stream.flush()
+        except BrokenPipeError:  # the reader, such as `head`, has closed the pipe; the jobs go on without it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
 
 def format_seconds(seconds: float) -> str:
