@@ -701,5 +701,6 @@ def last_words(finished_rules, is_dry_run: bool, width: int | None) -> list[str]
 CATALOGUES = (config["backbones"], config["encoders"], config["datasets"])
 WORDS.labels = {name: entry.get("label", name) for catalogue in CATALOGUES for name, entry in catalogue.items()}
 WORDS.labels |= {name: method_entry(PRESET, name).label for name in PRESET["methods"]}
+WORDS.labels |= {one.name: one.label for one in job_settings.list_baselines(config)}
 WORDS.find_headline = find_headline
 WORDS.last_words = last_words
