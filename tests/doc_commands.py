@@ -12,6 +12,7 @@ An HTML comment on a line of its own just above a block says how it is run; a re
 
     <!-- before: COMMAND -->    first run this: files that a reader has and this machine has not
     <!-- exits: 1 -->           the last command ends with this status
+    <!-- varies: REASON -->     numbers differ on another machine: only the words are compared
     <!-- planned: REASON -->    what no test machine can do: Snakemake plans it (-n), slq and make only read the command
 
 Before outputs are compared, times, hashes, dates and the folder are masked and Snakemake's line about the profile is
@@ -44,9 +45,10 @@ MADE = (
     "benchmarks",
 )
 FENCE = re.compile(r"^( *)```(\w*)$")
-DIRECTIVE = re.compile(r"^ *<!-- (before|exits|planned): (.*) -->$")
+DIRECTIVE = re.compile(r"^ *<!-- (before|exits|planned|varies): (.*) -->$")
 READ_ARGUMENTS = "import sys; from slq.cli import build_parser; build_parser().parse_args(sys.argv[1:])"
 COMMIT = "git init -q . && git add -A && git -c user.name=x -c user.email=x@localhost commit -q -m x"
+NUMBERS = ((re.compile(r"[\d.,]*\d"), "N"), (re.compile(r" +"), " "))
 NOISE = re.compile(r"^Using workflow specific profile .*\n", re.MULTILINE)  # of Snakemake, before all it says
 COLUMNS = "100"
 TIMEOUT_S = 900
@@ -69,6 +71,7 @@ class Block:
     before: list[str] = field(default_factory=list)
     exits: int = 0
     planned: str = ""
+    varies: str = ""
 
     @property
     def name(self) -> str:
@@ -132,10 +135,10 @@ def inline_commands(text: str) -> list[str]:
     return [span for span in dict.fromkeys(spans) if not re.search(r"[<>…|*\[{]|\.\.\.|\b[A-Z]{3,}\b(?!=)", span)]
 
 
-def masked(text: str, folder: Path) -> list[str]:
-    """Lines of an output without what differs from one run to the next."""
-    text = text.replace(str(folder), "FOLDER")
-    for pattern, word in MASKS:
+def masked(lines: list[str], folder: Path, varies: bool = False) -> list[str]:
+    """Lines of an output without what differs from one run, or machine, to the next."""
+    text = "\n".join(lines).replace(str(folder), "FOLDER")
+    for pattern, word in MASKS + NUMBERS * varies:
         text = pattern.sub(word, text)
     return text.strip("\n").splitlines()
 
@@ -234,7 +237,7 @@ def check_page(page: str, finished: Path, write: bool = False) -> list[str]:
             new_lines: list[str] = []
             for command, shown, printed in outcome:
                 kept = shown
-                if not same_output(masked("\n".join(shown), folder), masked("\n".join(printed), folder)):
+                if not same_output(*(masked(lines, folder, bool(block.varies)) for lines in (shown, printed))):
                     faults.append("\n".join([f"{block.name}: $ {command}", "shown:", *shown, "printed:", *printed]))
                     kept = printed
                 new_lines += [*f"$ {command}".splitlines(), *kept]
