@@ -71,7 +71,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 check: $(STAMP)
-	$(BIN)/pytest -q tests/acceptance
+	$(BIN)/pytest -q -n auto tests/acceptance $(ARGS)
 
 clean:
 	rm -rf $(VENV)
