@@ -70,6 +70,7 @@ lint: $(STAMP)
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
 
+# After `make reproduce`: numbers, claims, and every command of README and docs with its output.
 check: $(STAMP)
 	$(BIN)/pytest -q -n auto tests/acceptance $(ARGS)
 
