@@ -1,4 +1,4 @@
-"""The baselines: which there are, and what the job that embeds one writes."""
+"""The baselines: which exist, and what the job that evaluates one writes."""
 
 import shutil
 
@@ -27,7 +27,7 @@ WORDY = {"text": "where is the {text}", "image": "{image}\nwhat shape is red ?"}
 
 @pytest.fixture
 def rowed(raw_config):
-    """Mini, with one row of each kind on each backbone, and a comparator that a backbone stands in for."""
+    """The mini preset with one row of each kind on each backbone, and a comparator that runs a backbone."""
     preset = raw_config["presets"]["mini"]
     raw_config["readouts"]["wordy"] = {
         "label": "in words",
@@ -47,7 +47,7 @@ def rowed(raw_config):
 
 
 def test_rows_stand_in_the_tables_order(rowed):
-    """Those of a kind together, in the preset's order on each backbone."""
+    """Rows of one kind are together, in the preset's order on each backbone."""
     found = {row.name: row for row in list_baselines(validate_config(rowed))}
     assert list(found) == [
         "stand-in",
@@ -146,9 +146,9 @@ def encoders(slice_, how):
 
 
 def retrieved(slice_, tmp_path, row):
-    """What the job `evaluate_baseline` writes for a row on the slice's backbone: its folder.
+    """Folder that the job `evaluate_baseline` writes for a row on the slice's backbone.
 
-    The snapshot came with a file that an adapter of ours has too.
+    The snapshot contains an adapter.json, a file name that our adapters use too.
     """
     out = tmp_path / "row"
     snapshot = shutil.copytree(slice_.snapshot, tmp_path / "snapshot")
@@ -168,7 +168,7 @@ def retrieved(slice_, tmp_path, row):
 
 @pytest.fixture(scope="module")
 def tested(slice_):
-    """The slice, with a retrieval dataset's test split."""
+    """The slice with the test split of every retrieval dataset."""
     from slq.config import job_settings
     from slq.synthetic.datasets import draw_split
 
@@ -180,7 +180,7 @@ def tested(slice_):
 
 
 def test_a_row_is_measured_as_a_run_is(tested, tmp_path):
-    """Ranks are those of the untrained read-out, embedded as runs are; nothing is left of a work folder but events."""
+    """Ranks equal those of the untrained read-out, embedded as in a run; the work folder keeps only events."""
     out = retrieved(tested, tmp_path, "zero_queries")
     backbone, _ = tested.load("base")
     retriever = LatentQueryRetriever(backbone, torch.zeros(1, backbone.hidden_size))

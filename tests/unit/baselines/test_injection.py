@@ -1,4 +1,4 @@
-"""Visual re-injection against the formula written out, and that its hooks leave nothing."""
+"""Visual re-injection compared with the written-out formula, and the removal of its hooks."""
 
 import math
 
@@ -13,7 +13,7 @@ from slq.models.prefix import collate
 
 
 def lens(backbone, states):
-    """Oracle: entropy of the ten likeliest tokens among themselves, by ln 10."""
+    """Oracle: entropy of the ten most likely tokens, renormalised among themselves, divided by ln 10."""
     logits = sorted(backbone.model.lm_head(states).tolist(), reverse=True)[:10]
     return plain_entropy(plain_softmax(logits)) / math.log(10)
 
@@ -23,7 +23,7 @@ def silu(value):
 
 
 def naive_delta(mlp, x, z, output, behind):
-    """Oracle: sums written out, position by position, for one row. x, output (L, d), z (V, d) as lists of tensors."""
+    """Oracle for one row: sums written out position by position. x, output (L, d) and z (V, d) are lists of tensors."""
     size = sum(vector.abs().sum().item() for vector in z) / (len(z) * len(z[0]))
     scale = mlp.gate_proj.weight.abs().mean().item() / size
     found = []
@@ -38,7 +38,7 @@ def naive_delta(mlp, x, z, output, behind):
 
 
 def naively_injected(backbone, turn, how, monkeypatch):
-    """Oracle: logits of one turn by itself, whose one MLP is replaced by a written-out one."""
+    """Oracle: logits of one turn run separately, with one MLP replaced by a written-out one."""
     inputs, layers = collate(backbone, [turn]), backbone.inner.language_model.layers
     captured = {}
     handle = backbone.inner.language_model.register_forward_pre_hook(
@@ -75,7 +75,7 @@ def naively_injected(backbone, turn, how, monkeypatch):
 @pytest.mark.parametrize("reuse", [True, False])
 @torch.inference_mode()
 def test_injection_is_the_written_out_one(tiny_backbone, monkeypatch, reuse):
-    """In one batch, rows that are unsure, and rows that are not and stay as they are."""
+    """One batch contains uncertain rows, which are injected, and certain rows, which stay as they are."""
     turns = asked(tiny_backbone)
     flat = [turn for some in turns for turn in some]
     everywhere = InjectionConfig(0.3, (-1, 16), -1.0)
@@ -96,7 +96,7 @@ def test_injection_is_the_written_out_one(tiny_backbone, monkeypatch, reuse):
         found = score_next_tokens(tiny_backbone, turns, lambda logits: logits, inference(5, one, reuse))
         assert np.abs(found.numpy() - [logits for logits, _ in oracles]).max() < 1e-4
     layers = {layer for _, layer in oracles}
-    assert layers == {0}  # the first that is watched, and no other after it
+    assert layers == {0}  # the first watched layer, and none after it
     plain = score_next_tokens(tiny_backbone, turns, lambda logits: logits, inference(5))
     injected = score_next_tokens(tiny_backbone, turns, lambda logits: logits, inference(5, how, reuse))
     moved_rows = (plain - injected).abs().amax(1) > 1e-3
@@ -117,7 +117,7 @@ def hooks(backbone):
 @torch.inference_mode()
 def test_ratio_zero_is_the_identity_bit_for_bit_and_registers_nothing(tiny_backbone):
     off = InjectionConfig(0.0, (-1, 16), -1.0)
-    turns = sorted(asked(tiny_backbone)[0], key=lambda turn: len(turn.ids))  # as they run together
+    turns = sorted(asked(tiny_backbone)[0], key=lambda turn: len(turn.ids))  # in the order in which they are batched
     inputs = collate(tiny_backbone, turns)
     stock = tiny_backbone.model.lm_head(tiny_backbone.inner(**inputs, use_cache=False).last_hidden_state[:, -1])
     assert torch.equal(
@@ -136,7 +136,7 @@ def test_ratio_zero_is_the_identity_bit_for_bit_and_registers_nothing(tiny_backb
 def test_hooks_are_gone_afterwards_also_after_an_error(tiny_backbone):
     how, turns = InjectionConfig(0.3, (5, 16), 0.0), asked(tiny_backbone)
     plain = score_next_tokens(tiny_backbone, turns, read_truth(tiny_backbone), inference(100))
-    before = hooks(tiny_backbone)  # transformers has put its own on InternVL's vision tower
+    before = hooks(tiny_backbone)  # transformers has registered its own on InternVL's vision tower
     score_next_tokens(tiny_backbone, turns, read_truth(tiny_backbone), inference(100, how))
     assert hooks(tiny_backbone) == before
     assert torch.equal(score_next_tokens(tiny_backbone, turns, read_truth(tiny_backbone), inference(100)), plain)

@@ -1,4 +1,4 @@
-"""Kinds of baselines by name: what a file must have, and that finding them costs nothing."""
+"""Kinds of baselines by name: what a file must define, and that finding kinds is cheap."""
 
 import ast
 import subprocess
@@ -42,7 +42,7 @@ NAME = "alphabet"
 
 @pytest.fixture
 def add(tmp_path, monkeypatch):
-    """Put a file beside the package's own kinds."""
+    """Function that writes a file beside the package's own kinds."""
     monkeypatch.setattr(slq.baselines.kinds, "__path__", [*slq.baselines.kinds.__path__, str(tmp_path)])
 
     def forget():
@@ -59,7 +59,7 @@ def add(tmp_path, monkeypatch):
 
 
 def without(part: str) -> str:
-    """The file, whose class lacks one part."""
+    """Source of the file with one part of its class removed."""
     tree = ast.parse(SOURCE)
     (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef))
     left = [node for node in found.body if part not in (getattr(node, "name", ""), ast.unparse(node).split(" = ")[0])]

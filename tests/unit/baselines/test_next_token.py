@@ -1,4 +1,4 @@
-"""What a backbone says of candidates, against the stock forward: a text by itself (T2I), or one of a list (I2T)."""
+"""Scores of candidates by a backbone, compared with the stock forward: one text at a time (T2I), or a list (I2T)."""
 
 import math
 import time
@@ -32,7 +32,7 @@ from slq.models.prefix import continue_positions
 @pytest.mark.parametrize("reuse", [True, False])
 @pytest.mark.parametrize("rows", [1, 5, 100])
 def test_probability_and_entropy_are_the_stock_forwards(tiny_backbone, rows, reuse):
-    """Whatever runs together, however it is padded, with an image's prefix reused or not."""
+    """The batch, its padding and the reuse of an image's prefix do not change the result."""
     turns = asked(tiny_backbone)
     found = score_next_tokens(tiny_backbone, turns, read_truth(tiny_backbone), inference(rows, reuse_prefix=reuse))
     token = tiny_backbone.tokenizer(ANSWER)["input_ids"][0]
@@ -69,7 +69,7 @@ def test_braces_in_a_caption_are_a_captions(tiny_backbone):
 
 @pytest.mark.parametrize("reuse", [True, False], ids=["prefix once", "prefix each time"])
 def test_candidates_may_spell_an_images_token(tiny_backbone, reuse):
-    """Whether one matches, and which of them does: as with any other word that is none of the backbone's."""
+    """In pointwise and listwise scoring, an image token's name counts as any other word unknown to the backbone."""
     pixels, found = tiny_backbone.family.process(RED), []
     for word in (tiny_backbone.family.placeholder, "zebra"):
         texts = [f"a tag called {word}", SHORT, word]
@@ -90,7 +90,7 @@ def test_an_answer_without_a_token_is_refused(tiny_backbone):
 
 
 def test_reuse_is_twice_as_fast_with_five_candidates(raw_config, tmp_path):
-    """256 image tokens, as InternVL3 has, and the mini preset's widths."""
+    """The test uses 256 image tokens, as InternVL3 does, and the mini preset's widths."""
     entry = raw_config["backbones"]["mini-internvl"]
     model, size = entry["pretrain"]["model"], {"height": 224, "width": 224}
     model |= {"image_seq_length": 256}
@@ -116,11 +116,11 @@ def test_the_order_of_options_is_drawn_for_each_image_and_the_same_every_time():
     assert orders == [option_order(str(image), 5) for image in range(400)]
     assert all(sorted(order) == list(range(5)) for order in orders)
     first = np.bincount([order.index(0) for order in orders], minlength=5)
-    assert first.min() > 50  # the first stage's list's first stands at every place, about as often
+    assert first.min() > 50  # the first stage's first candidate is shown at every position about equally often
 
 
 def test_a_choice_is_undone_by_place_so_equal_captions_stay_two():
-    """Of several images: an order of four may be its own opposite."""
+    """Several images are used, because an order of four may be its own inverse."""
     said = torch.tensor([0.1, 0.4, 0.2, 0.3])
     for image in range(8):
         shown = option_order(f"image {image}", 4)

@@ -1,4 +1,4 @@
-"""The pilot: cosines of named texts and images under several read-outs, and how they are shown."""
+"""The pilot: cosines of named texts and images under several read-outs, and their figure."""
 
 import csv
 import json
@@ -38,7 +38,7 @@ READOUTS = [
 
 @pytest.fixture(scope="module")
 def snapshot(tmp_path_factory):
-    """An untrained backbone in a folder, as a hub snapshot lies there."""
+    """Folder of an untrained backbone, laid out as a hub snapshot."""
     folder = tmp_path_factory.mktemp("backbone")
     backbone = untrained("mini-internvl", CONFIG["backbones"]["mini-internvl"], folder)
     backbone.model.save_pretrained(folder)
@@ -49,7 +49,7 @@ def snapshot(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """A folder of a person's pictures."""
+    """Folder of a user's pictures."""
     folder = tmp_path_factory.mktemp("pictures")
     for name, (size, colour) in SIZES.items():
         Image.new("RGB", size, colour).save(folder / name)
@@ -57,12 +57,12 @@ def pictures(tmp_path_factory):
 
 
 def settings(folder, **changed):
-    """Of the pilot on three pictures of a folder."""
+    """Settings of the pilot for three pictures of a folder."""
     how = {"backbone": "mini-internvl", "family": "internvl", "dtype": "float32", "texts": TEXTS, "readouts": READOUTS}
     return how | {"folder": str(folder), "images": list(SIZES)} | changed
 
 
-# ---- what is measured ------------------------------------------------------------------------------------------------
+# ---- measurement -----------------------------------------------------------------------------------------------------
 
 
 def test_a_cosine_is_that_of_a_text_and_an_image_alone(snapshot, pictures, tmp_path):
@@ -91,7 +91,7 @@ def test_a_cosine_is_that_of_a_text_and_an_image_alone(snapshot, pictures, tmp_p
 
 
 def test_images_may_be_those_of_a_sets_val_split(snapshot, pictures, tmp_path):
-    """By their ids; the cosines are those of the same files in a folder."""
+    """Images named by id have the same cosines as the same files in a folder."""
     items = [{"id": name.split(".")[0], "image": name, "captions": ["a ring"]} for name in SIZES]
     write_split(tmp_path / "drawn/val", "drawn", "val", "retrieval", items, root=pictures)
     named = {key: value for key, value in settings(pictures).items() if key != "folder"}
@@ -106,7 +106,7 @@ def test_images_may_be_those_of_a_sets_val_split(snapshot, pictures, tmp_path):
 
 @pytest.mark.parametrize("fault", ["missing", "no image"])
 def test_an_image_that_cannot_be_read_is_named(snapshot, pictures, tmp_path, capsys, fault):
-    """Before the backbone is loaded, and nothing is written."""
+    """The message comes before the backbone is loaded, and nothing is written."""
     if fault == "no image":
         (tmp_path / "cat.png").write_text("a cat")
     asked = settings(tmp_path, images=["cat.png"])
@@ -117,7 +117,7 @@ def test_an_image_that_cannot_be_read_is_named(snapshot, pictures, tmp_path, cap
     assert not (tmp_path / "pilot.json").exists()
 
 
-# ---- how it is shown -------------------------------------------------------------------------------------------------
+# ---- the figure ------------------------------------------------------------------------------------------------------
 
 COSINES = {
     "one": [[[0.771, 0.834, 0.7749], [0.5, 0.5049, 0.501]], [[-0.001, -0.2, 0.004], [0.1, 0.2, 0.9]]],
@@ -128,7 +128,7 @@ SHOWN = {"preset": "mini", "backbones": [{"name": "one", "label": "One-1B"}, {"n
 
 @pytest.fixture
 def results(tmp_path):
-    """The pilot's files of two backbones."""
+    """Results folder with the pilot files of two backbones."""
     for name, cosines in COSINES.items():
         readouts = [one | {"cosine": found} for one, found in zip(READOUTS, cosines, strict=True)]
         content = {"schema": 1, "backbone": name, "texts": TEXTS, "images": list(SIZES), "readouts": readouts}
@@ -137,7 +137,7 @@ def results(tmp_path):
 
 
 def test_the_figure_prints_every_cosine_and_the_highest_of_each_text_in_bold(results, pictures):
-    """What prints alike shares it."""
+    """Cosines that print the same are all bold."""
     with figure_style():
         figure = draw_pilot(
             SHOWN, read_pilot_records(SHOWN, results), {name: open_pilot_image(pictures / name) for name in SIZES}

@@ -1,4 +1,4 @@
-"""From scores to a new order and its ranks, and the command that re-ranks."""
+"""Re-ranking: from scores to a new order and its ranks, and the job."""
 
 import json
 import math
@@ -57,14 +57,14 @@ def test_a_positive_outside_the_candidates_keeps_its_rank_but_stands_behind_them
     coarse = Ranks(np.array([1, 2, 7, 3], np.int32), np.array([1, 2, 9, 9], np.int32))
     positive = np.array([[False, False, True], [True, False, False], [False] * 3, [False] * 3])
     new = update_ranks(coarse, positive)
-    assert new.optimistic.tolist() == [3, 1, 7, 4]  # the last is a tie that was cut off by its place in the dataset
+    assert new.optimistic.tolist() == [3, 1, 7, 4]  # the last is a tie that the dataset's order cut off
     assert new.pessimistic.tolist() == [3, 1, 9, 9]
     assert new.optimistic.dtype == np.int32
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_r_at_1_never_exceeds_the_coarse_r_at_k(seed):
-    """Also with ties, which coarse values make many of, and with an order by chance."""
+    """This also holds with many ties, which coarse values cause, and with a random order."""
     draw = np.random.default_rng(seed)
     scores = draw.integers(0, 3, (300, 30)).astype(np.float32)
     own = draw.integers(0, 30, 300)
@@ -107,7 +107,7 @@ def test_candidates_are_the_first_of_a_sorted_list_within_the_variants_gallery()
 
 
 def test_rows_are_planned_on_what_finds_and_on_whom_is_asked(pristine, tmp_path):
-    """A comparator's list needs its model; a run's list the run, of several seeds the first."""
+    """A row on a comparator's list needs its model; a row on a run's list needs the run, the first of several seeds."""
     mini = {"backbones": ["mini-internvl"], "baselines": ["slq.by.base", "CLIP.by.base"]}
     own = {"CLIP.by.base": {"kind": "rerank", "first_stage": "CLIP-ViT-B-32", "reranker": "base"}}
     (tmp_path / "mine.yaml").write_text(json.dumps({"presets": {"mini": mini}, "baselines": own, "seeds": [1, 2]}))
@@ -122,7 +122,7 @@ def test_rows_are_planned_on_what_finds_and_on_whom_is_asked(pristine, tmp_path)
 
 
 class Command:
-    """Re-ranking of the slice's runs, as its rule calls it, with words that its small vocabulary has."""
+    """Re-ranking of the slice's runs as its rule calls it, with prompts from the slice's small vocabulary."""
 
     def __init__(self, slice_, root, **changes):
         self.slice_, self.data = slice_, root / "data"
@@ -139,14 +139,14 @@ class Command:
             draw_split(job_settings.synthetic_split_settings(raw, name, "test"), self.data / name / "test")
 
     def __call__(self, out, finder, **changes):
-        """`finder`: the adapter.json, or the snapshot's manifest, of what finds the candidates."""
+        """Re-rank; `finder` is the adapter.json, or the snapshot's manifest, of the first stage."""
         reranker = self.slice_.root / "base" / "adapter" / "adapter.json"
         inputs = {"backbone": self.slice_.snapshot / "manifest.json", "first_stage": finder, "reranker": reranker}
         paths = {"inputs": inputs, "data": self.data, "work": out.with_name("work"), "out": out}
         return run_job("evaluate_baseline", "--threads", "1", settings=self.settings | changes, **paths)
 
     def retrieve(self, out):
-        """The first stage's list's own metrics."""
+        """Write the first stage's own metrics."""
         adapter = self.slice_.root / "slq" / "adapter"
         told = job_settings.retrieval_settings(self.raw, "mini-internvl")
         paths = {"backbone_folder": self.slice_.snapshot, "adapter_folder": adapter, "data": self.data, "out": out}
@@ -209,7 +209,7 @@ def test_r_at_1_is_bounded_by_the_coarse_r_at_5_and_larger_k_stay(reranked, name
 
 @pytest.mark.parametrize("name", ["mini-coco", "mini-flickr30k"])
 def test_stored_lines_give_the_stored_ranks(reranked, name):
-    """So that another tie-break can be tried: order from scores, and ranks from order, as a person would do it."""
+    """Order follows from scores and ranks from order, computed by hand, so that another tie-break can be tried."""
     _, root = reranked
     ranks = pd.read_parquet(root / "row" / "retrieval" / f"{name}.ranks.parquet")
     coarse = pd.read_parquet(root / "coarse" / f"{name}.ranks.parquet")
@@ -246,7 +246,7 @@ def test_candidates_are_of_their_folds_gallery(reranked):
 
 
 def test_a_comparators_list_is_re_ranked_too(reranked, slice_, tmp_path):
-    """Here the backbone read out by a zero query; each direction by its own vectors."""
+    """The first stage is the backbone read out by a zero query, with different vectors for each direction."""
     command, _ = reranked
     turns = {"text": "{text}", "image": "{image}"}
     readout = {"queries": 1, "instructions": {"t2i": turns, "i2t": turns | {"image": "{image} what shape ?"}}}

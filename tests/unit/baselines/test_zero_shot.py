@@ -1,4 +1,4 @@
-"""A backbone that nothing is trained of as an embedding model: instructions, templates and read-outs."""
+"""An untrained backbone as an embedding model: instructions, templates and read-outs."""
 
 import re
 
@@ -28,7 +28,7 @@ IMAGES = [RED, WIDE, TALL]
 
 @pytest.fixture
 def split(tmp_path):
-    """Three images, the last with two captions."""
+    """Split of three images, the last with two captions."""
     items = []
     for number, (image, captions) in enumerate(zip(IMAGES, (CAPTIONS[:1], CAPTIONS[1:2], CAPTIONS[2:]), strict=True)):
         image.save(tmp_path / f"{number}.png")
@@ -37,7 +37,7 @@ def split(tmp_path):
 
 
 def test_an_instruction_without_words_is_the_run_base_bit_for_bit(tiny_backbone, split):
-    """Batched the same: the split's captions run in order of their length."""
+    """Both are batched in the same way: captions run in order of their length."""
     retriever = LastTokenRetriever(tiny_backbone)
     images, texts, _ = embed_split(retriever, tiny_backbone, split, {"text": "", "image": ""}, batch_size=2)
     encoder = MllmEncoder(tiny_backbone, PLAIN)
@@ -51,7 +51,7 @@ def test_an_instruction_without_words_is_the_run_base_bit_for_bit(tiny_backbone,
 
 
 def test_words_stand_before_or_after_the_content(tiny_backbone):
-    """As one turn of the chat template; read at the last token of the stock forward."""
+    """Words and content form one turn of the chat template, read out at the last token of the stock forward."""
     (pixels,) = tiny_backbone.family.process_question_images([RED])
     for instructions, text, image in (
         (IN_ONE_WORD, f"{SHORT} what word is written ?", (pixels, " what shape is on the left ?")),
@@ -101,7 +101,7 @@ def test_a_template_stands_in_place_of_the_chat_template(tiny_backbone):
 
 
 def test_text_is_taken_as_it_stands(tiny_backbone):
-    """What looks like a place in a caption is none."""
+    """Text in a caption that looks like a template's placeholder is not replaced."""
     encoder = MllmEncoder(tiny_backbone, {"text": "where is {text}", "image": "{image}"}, template="user {turn}")
     expected = tokenize_message(tiny_backbone, ("where is {text} {turn}",), "user {turn}")
     assert expected.ids == tiny_backbone.tokenizer("user where is {text} {turn}")["input_ids"]
@@ -111,7 +111,7 @@ def test_text_is_taken_as_it_stands(tiny_backbone):
 
 @pytest.mark.parametrize("template", [None, "<|im_start|> user {turn} <|im_end|>"], ids=["chat template", "its own"])
 def test_a_text_may_spell_control_tokens(tiny_backbone, template):
-    """As with any other word that is none of the backbone's, whatever instruction it stands in."""
+    """A control token's name counts as any other word unknown to the backbone, in any instruction."""
     encoder = MllmEncoder(tiny_backbone, IN_ONE_WORD, 2, template)
     spelled, unknown = (
         encoder.encode_texts([f"a tag called {word}", SHORT])

@@ -1,4 +1,4 @@
-"""What is kept of images: the same training from it, the same bytes after a kill, and nothing wrong goes unseen."""
+"""The feature cache of images: equal training, equal bytes after a kill, and no undetected fault."""
 
 import ctypes
 import gc
@@ -29,7 +29,7 @@ PROMPT = {"text": "", "image": ""}
 CACHED = ["features", "kv"]
 
 
-# ---- a store ---------------------------------------------------------------------------------------------------------
+# ---- the cache -------------------------------------------------------------------------------------------------------
 
 
 class Filling:
@@ -66,7 +66,7 @@ def test_a_store_holds_the_images_that_training_reads_and_no_test_image(filled, 
 
 
 def test_training_from_a_store_is_the_same_training(filled, slice_):
-    """Losses to rounding, step by step; and what it trains."""
+    """Losses agree to rounding at every step, and the cache's states are those that training reads."""
     filling, _ = filled
     image_cache = filling.settings["image_cache"]
     slice_.train("slq", f"before_{image_cache}")
@@ -139,7 +139,7 @@ def test_a_corrupt_shard_is_named_and_made_again_on_demand(filled, capsys):
 
 
 def test_killed_at_twenty_moments_it_ends_in_the_same_bytes(slice_, tmp_path):
-    """Of forty-odd shards: before a shard is whole, while it is written, and after it."""
+    """Among forty-odd shards, kills fall before a shard is complete, while it is written, and after it."""
     whole = Filling(slice_, tmp_path / "whole", batch_size=3)
     whole()
     killed = Filling(slice_, tmp_path / "killed", batch_size=3)
@@ -183,7 +183,7 @@ def test_a_run_that_is_to_read_a_store_must_be_told_where(slice_):
         slice_.train("slq", "nowhere", {"image_cache": "kv"})
 
 
-# ---- what is whose ---------------------------------------------------------------------------------------------------
+# ---- runs and their caches -------------------------------------------------------------------------------------------
 
 
 def test_only_another_order_is_another_run():
@@ -233,14 +233,15 @@ def test_features_serve_the_other_methods_too(slice_, tmp_path, method):
     assert (vectors[0] - vectors[1]).abs().max() < 1e-6
 
 
-# ---- as large as the paper's -----------------------------------------------------------------------------------------
+# ---- at the paper's size ---------------------------------------------------------------------------------------------
 
 
 def resident_bytes():
-    """Count memory that the process itself holds.
+    """Count the memory that the process itself holds.
 
-    Not pages of mapped shards, which the kernel takes back at need, nor what the allocator keeps of freed memory: in a
-    process that did other things before, holes too small for the next shard (3.6 GB once); they are given back first.
+    Pages of mapped shards are not counted, because the kernel reclaims them at need. Freed memory that the allocator
+    keeps is returned to the system first. In a process that did other work before, it would include holes too small for
+    the next shard (3.6 GB once).
     """
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
@@ -250,7 +251,7 @@ def resident_bytes():
 
 @pytest.mark.slow
 def test_a_hundred_times_as_many_prefixes_take_no_longer_and_no_more_memory(slice_, tmp_path):
-    """1,000, 10,000 and 100,000 images, in 2.5 GB; pairs drawn from all of them, each read and learned from."""
+    """Pairs are drawn from 1,000, 10,000 and 100,000 images (2.5 GB); each is read and used in a step."""
     backbone, retriever = slice_.load("slq")
     each, batch, draw = 100, 64, np.random.default_rng(0)
     captions = [item["captions"][0] for item in read_split(slice_.data, "mini-coco", "train").items[:batch]]

@@ -1,4 +1,4 @@
-"""A shard: each image by itself, the same bytes for the same images, no wrong byte unseen."""
+"""A shard of the feature cache: images stored separately, deterministic bytes, and detection of every wrong byte."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from slq.common.errors import SlqError
 
 
 def slabs(count, rows=3, seed=0):
-    """Of `rows` and more tokens each, in two types."""
+    """Tensors of `count` images, with `rows` to `rows + 2` tokens each, in several dtypes."""
     draw = torch.Generator().manual_seed(seed)
     return [
         {
@@ -43,7 +43,7 @@ def test_the_same_images_give_the_same_bytes(tmp_path):
 
 
 def test_every_byte_that_flips_is_found(tmp_path):
-    """Of values, hashes, and of the header."""
+    """The byte may be in values, in hashes or in the header."""
     path = tmp_path / "shard"
     write_shard(path, slabs(3))
     good = path.read_bytes()

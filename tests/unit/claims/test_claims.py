@@ -1,4 +1,4 @@
-"""Claims of the paper against results that decide them one way, the other and not."""
+"""Claims of the paper judged on results that support them, contradict them, or leave them open."""
 
 import shutil
 
@@ -19,14 +19,14 @@ from slq.results.paper import Paper
 from stored import MINI, PAPER, REFERENCE, Runs, recalls
 
 SETTINGS = PAPER | {"synthetic": []}
-ONE = SETTINGS | {"backbones": PAPER["backbones"][:1]}  # InternVL3-1B alone
+ONE = SETTINGS | {"backbones": PAPER["backbones"][:1]}  # InternVL3-1B only
 CLAIMS = yaml.safe_load((REFERENCE / "claims.yaml").read_text())["claims"]
 TESTED = [entry["id"] for entry in CLAIMS if entry["test"]["test"] != "none"]
 UNTESTED = [entry["id"] for entry in CLAIMS if entry["test"]["test"] == "none"]
 
 
 def judged(results, settings=SETTINGS, reference=REFERENCE):
-    """Every claim as `claims.json` has it, by its id."""
+    """Every claim of `claims.json` by its id."""
     out = results / settings["preset"] / "claims.json"
     judge_claims(settings, results, reference, out)
     content = read_json(out)
@@ -36,12 +36,12 @@ def judged(results, settings=SETTINGS, reference=REFERENCE):
 
 @pytest.fixture(scope="session")
 def worlds(tmp_path_factory):
-    """Of each world, its verdicts."""
+    """Verdicts by set of results: `holds`, `fails` and `open`."""
     return {name: judged(write_world(tmp_path_factory.mktemp(name), name)) for name in ("holds", "fails", "open")}
 
 
 def of_entry(found, entry):
-    """The verdicts of an entry of claims.yaml, on each backbone or on all."""
+    """Verdicts of one entry of claims.yaml, on each backbone or on all."""
     return {claim["verdict"] for name, claim in found.items() if name.partition("/")[0] == entry}
 
 
@@ -79,7 +79,10 @@ def test_the_same_is_within_the_margin_on_either_side(low, high, p, verdict):
 
 
 def test_one_of_many_parts_needs_its_share_of_the_level_to_contradict():
-    """Of ten parts one has p 0.01 by chance in one of ten claims that hold; to support, each is asked alone."""
+    """The level is divided by the number of parts to contradict, but not to support.
+
+    Of ten parts of a true claim, one has p 0.01 by chance in one of ten cases.
+    """
     lower, above = Difference(-1.0, -2.0, -0.2, 0.01), Difference(1.0, 0.2, 2.0, 0.01)
     assert [decide_higher(lower, parts) for parts in (1, 4, 10)] == ["contradicted", "contradicted", "undecided"]
     assert [decide_higher(above, parts) for parts in (1, 10)] == ["supported", "supported"]
@@ -111,7 +114,7 @@ def test_the_evidence_is_the_number_and_its_files(worlds):
 
 
 def test_a_proof_decides_what_is_kept(tmp_path):
-    """Without answers of its own: those of base, inherited."""
+    """The run has no answers of its own: it inherits base's, and the equivalence check decides the claim."""
     results = write_world(tmp_path, "fails")
     for entry in PAPER["retention_datasets"]:
         folder = results / "paper/InternVL3-1B/slq/seed1/retention"
@@ -216,7 +219,7 @@ def test_a_fault_in_the_file_is_named(tmp_path, change, message):
 
 
 def test_an_entry_more_is_a_claim_more(tmp_path):
-    """The file's first entry, and one more."""
+    """A file with its first entry and another one gives one more claim."""
     reference = shutil.copytree(REFERENCE, tmp_path / "reference")
     test = {
         "test": "higher",

@@ -1,4 +1,4 @@
-"""The audit of the paper's own tables: each finding by other arithmetic, and none where there is nothing to find."""
+"""The audit of the paper's own tables: each finding agrees with separate arithmetic, and correct tables give none."""
 
 import csv
 import re
@@ -13,7 +13,7 @@ from slq.config.cost_settings import paper_audit_settings
 from slq.config.loading import validate_config
 from stored import REFERENCE, ROOT, reference_rows
 
-MARKED_WRONG = {  # by eye, on the poster
+MARKED_WRONG = {  # read by eye from the poster
     ("SLQ (InternVL3-1B)", "flickr30k i2t R@10"),
     ("SLQ (Qwen3VL-4B)", "coco i2t R@1"),
     ("VLM2VEC-7B", "coco i2t R@1"),
@@ -25,7 +25,7 @@ MARKED_WRONG = {  # by eye, on the poster
 
 @pytest.fixture
 def reference(tmp_path):
-    """A copy of the paper's values that a test may change, where a project has them."""
+    """Copy of the paper's values, in the layout of a project, that a test may change."""
     folder = tmp_path / "paper_tables" / "reference"
     folder.mkdir(parents=True)
     for path in REFERENCE.glob("*.csv"):
@@ -35,7 +35,7 @@ def reference(tmp_path):
 
 @pytest.fixture
 def audited(reference, raw_config):
-    """Audits what the copy holds now."""
+    """Function that audits the current copy and returns findings and checks by id."""
     settings = paper_audit_settings(validate_config(raw_config))
 
     def audit():
@@ -48,7 +48,7 @@ def audited(reference, raw_config):
 
 
 def change(reference, table, where, **values):
-    """Rewrite the one row of a table that agrees with `where`."""
+    """Rewrite the one row of a table that matches `where`."""
     with open(reference / f"{table}.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     (row,) = (row for row in rows if all(row[key] == value for key, value in where.items()))
@@ -139,7 +139,7 @@ def test_the_scores_of_slq_are_the_published_ones_of_base(audited):
 
 
 def test_no_number_of_queries_fits(audited):
-    """Brute force over N."""
+    """Brute force over N finds no number that fits every backbone."""
     finding = audited()[0]["parameters"]
     widths = {row["backbone"]: int(row["dim"]) for row in reference_rows("table3")}
     fits = [
@@ -164,7 +164,7 @@ def test_counts_that_one_number_gives_are_no_finding(audited, reference):
 
 
 def test_six_scores_and_one_of_base_are_no_share_of_765(audited):
-    """Qwen3-VL-4B's 70.9 is base's too, in base_scores.csv."""
+    """Qwen3-VL-4B's 70.9 is also base's score, in base_scores.csv."""
     cannot = {
         (f"{b}/{m}", column)
         for (b, m, column), value in table3().items()
@@ -175,7 +175,7 @@ def test_six_scores_and_one_of_base_are_no_share_of_765(audited):
 
 
 def test_gaps_within_noise_are_those_of_wilsons_interval(audited):
-    """The interval in its textbook form, around the number that SLQ's row prints."""
+    """The oracle is Wilson's interval in its textbook form, around the number that SLQ's row prints."""
     counts = {"mmmu": 900, "realworldqa": 765, "ocrbench": 1000}
     counts |= {"flickr30k_i2t_R@5": 1000, "flickr30k_t2i_R@5": 5000, "coco_i2t_R@5": 5000, "coco_t2i_R@5": 25000}
     inside = set()
@@ -196,7 +196,7 @@ def test_gaps_within_noise_are_those_of_wilsons_interval(audited):
 
 
 def test_hours_are_further_apart_than_flops(audited):
-    """At most two to one where backward is twice forward, one of it again is computed, and SLQ's too is a backward."""
+    """FLOPs differ by two to one at most: backward costs two forwards, one forward is repeated, SLQ has a backward."""
     finding = audited()[0]["hours"]
     read = [
         re.search(r"= ([\d.]+); ratio of FLOPs ([\d.]+), with recomputed activations ([\d.]+)", line)

@@ -1,4 +1,4 @@
-"""What a printed number can be, against brute force over k in whole numbers."""
+"""Which printed numbers are possible, compared with brute force over k in whole numbers."""
 
 from collections import Counter, namedtuple
 from functools import cache
@@ -17,7 +17,7 @@ ASKED = {"mmmu": [900, 847], "realworldqa": [765]}
 
 @cache
 def printable(n, digits):
-    """Oracle: everything that some k of n prints as, halves rounded up or to even, in whole units of the last digit."""
+    """Oracle: every value that some k of n prints as, with halves rounded up or to even, in units of the last digit."""
     found = set()
     for k in range(n + 1):
         whole, rest = divmod(100 * 10**digits * k, n)
@@ -32,7 +32,7 @@ def possible(text, counts):
 
 
 def quoted_by_hand():
-    """Every share of the reference: file, printed value, how many may have been counted."""
+    """Yield every share of the reference: file, printed value, possible sample sizes."""
     for name in ("table1", "reference_recalls"):
         for row in reference_rows(name):
             if row["value"]:
@@ -49,23 +49,23 @@ def quoted_by_hand():
 
 
 def quoted():
-    """Every share of the reference, and whether it is found to be no k of n."""
+    """Every share of the reference, and whether no k of n gives it."""
     shares = Paper(REFERENCE, REFERENCE.parents[1] / "results").shares
     return [Answer(number, check_share(number).verdict == "contradicted") for number in shares]
 
 
 def printed_number(text, unit, sample_sizes):
-    """A row of the paper's numbers, as far as a check of shares reads it."""
+    """A row of the paper's numbers, with only the fields that a check of shares reads."""
     return SimpleNamespace(row="", column="", source="", printed=text, unit=unit, sample_sizes=sample_sizes)
 
 
 def share(text, n, unit="percent"):
-    """What is said of a number as k of n."""
+    """Result of checking a number as k of n."""
     return check_share(printed_number(text, unit, (n,)))
 
 
 def test_the_papers_numbers_are_judged_as_brute_force_judges_them():
-    """One by one, in order: which of them no k of n prints as; OCRBench counts hits, so any whole number will do."""
+    """Both decide whether some k of n prints as the number; OCRBench counts hits, so any whole number is possible."""
     ours = [check for check in quoted() if check.claim.unit == "percent"]
     judged = Counter((check.claim.printed, check.finding) for check in ours)
     assert judged == Counter((text, not possible(text, counts)) for _, text, counts in quoted_by_hand())
@@ -89,7 +89,7 @@ def test_every_number_on_the_grid_is_judged_as_brute_force_judges_it(n):
 
 
 def test_a_half_that_may_round_either_way_is_possible_and_says_so():
-    """1 of 80 is 1.25: 1.3 with halves up, 1.2 with halves to even."""
+    """1 of 80 is 1.25 %, which prints as 1.3 with halves up and as 1.2 with halves to even."""
     found = {text: share(text, 80) for text in ("1.2", "1.3", "1.4")}
     assert [line.verdict for line in found.values()] == ["supported", "supported", "contradicted"]
     assert found["1.2"].value == "1/80, not with halves up"

@@ -1,4 +1,4 @@
-"""What attempts spent: known answers, and events and clocks that are odd, which stop nothing."""
+"""Time spent by attempts: known answers, and odd events and clocks, which must not stop the count."""
 
 import errno
 from contextlib import suppress
@@ -21,7 +21,7 @@ def told(tmp_path):
 
 
 def test_what_a_later_attempt_did_again_is_lost(told):
-    """Ten minutes before a pre-emption, then an hour from the beginning."""
+    """The first attempt runs ten minutes until a pre-emption; the second runs an hour from the beginning."""
     told.begin_attempt()
     told.train(1, 10, 60, killed=True)
     told.begin_attempt()
@@ -30,7 +30,7 @@ def test_what_a_later_attempt_did_again_is_lost(told):
 
 
 def test_a_run_resumed_twice_adds_what_each_attempt_added(told):
-    """100 steps of a minute, with kills after 35 and after 72, checkpoints at 30 and 70: seven steps are done again."""
+    """100 steps of a minute are killed after 35 and 72, with checkpoints at 30 and 70: seven steps are repeated."""
     told.begin_attempt()
     told.span("init", 5)
     told.train(1, 35, 60, killed=True)
@@ -82,7 +82,7 @@ def test_a_number_that_is_missing_is_named_and_stops_nothing(told):
 
 
 class Machine:
-    """Writes events with both clocks: that of the day, which may be set, and a monotonic one, which a boot restarts."""
+    """Writer of events with two clocks: the time of day, which may be set, and a monotonic one, which a boot resets."""
 
     def __init__(self, path, monkeypatch) -> None:
         self.path, self.day, self.up = path, 1e9, 50.0
@@ -94,7 +94,7 @@ class Machine:
         self.day += seconds + set_by
 
     def train(self, steps, each: float, set_by: float = 0.0, resumed: int = 0) -> None:
-        """An attempt of these steps; in its middle the clock is set by so many seconds."""
+        """Write an attempt of these steps; set the time of day by `set_by` seconds in its middle."""
         events = EventLog.for_next_attempt(self.path, device=DEVICE)
         if resumed:
             events.write("resumed", step=resumed)
@@ -131,7 +131,7 @@ def test_a_clock_that_is_set_while_a_run_trains_changes_no_hours_and_is_named(ma
 
 
 def test_a_reboot_between_attempts_mixes_no_clocks(machine):
-    """The monotonic clock begins anew; what the second attempt did again is lost by the first one's own clock."""
+    """The boot resets the monotonic clock; repeated steps are counted by the first attempt's own clock."""
     machine.up = 1e6
     machine.train(range(1, 5), 10)
     machine.wait(300)
@@ -182,7 +182,7 @@ def test_lines_that_are_cut_off_are_named_and_the_others_counted(told):
 
 
 def test_no_bytes_of_events_stop_the_count(told):
-    """Two attempts, cut at every byte of the file's second half, and with every 41st byte damaged."""
+    """A file of two attempts is cut at every byte of its second half, and damaged at every 41st byte."""
     told.begin_attempt()
     told.train(1, 3, 60, killed=True)
     told.begin_attempt(resumed=2)

@@ -1,4 +1,4 @@
-"""Commands and jobs as processes: any terminal, any user, and what the system refuses as one message."""
+"""Commands and jobs as processes: any terminal, any user, and errors of the system as one message."""
 
 import errno
 import io
@@ -44,7 +44,7 @@ def test_a_terminal_of_any_encoding_shows_what_it_can(monkeypatch, encoding, sho
 
 
 def words_of_every_command(folder):
-    """Calls of commands that print something of their own."""
+    """Yield calls of commands that print text of their own."""
     reference = str(ROOT / "paper_tables/reference")
     configuration = ["--config", str(ROOT / "config.yaml")]
     yield from (["--help"], *([command.__name__, "--help"] for command in cli.COMMANDS))
@@ -58,7 +58,7 @@ def test_every_command_ends_as_ever_in_a_terminal_without_unicode(monkeypatch, t
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         preflight, "plan_workflow", raising(SlqError("no Snakefile \u2013 here"))
-    )  # in seconds, not two
+    )  # the real plan would take longer
     for words in words_of_every_command(tmp_path):
         found = []
         for encoding in ("utf-8", "ascii"):
@@ -152,7 +152,7 @@ def test_a_repository_of_another_owner_is_said_with_the_command_that_permits_it(
     require_other_user()
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     give_away(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))  # with no configuration of git
+    monkeypatch.setenv("HOME", str(tmp_path))  # without a git configuration
     monkeypatch.chdir(tmp_path)
     assert git_state() is None
     told = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What an edit of the package makes due: fingerprints follow what a job's function imports, and nothing else."""
+"""Fingerprints of code: they follow the code that a job's function imports, and nothing else."""
 
 import ast
 import json
@@ -32,7 +32,7 @@ def double(value):
     return 2 * value
 '''
 OWN = "qwen3_vl"  # the family of the jobs here
-# By job, its entries; and of no job what generates an answer: finished answers of another version are not continued.
+# The entries of each job. Generation is not a job but has an entry: answers of another version are not resumed.
 ENTRIES = {job: (entry,) for job, entry in JOBS.items() if job != "fetch_source"}
 ENTRIES |= {"generation": ("slq.evaluation.generation", "slq.methods.registry")}
 USED = {"families": [OWN], "dual_encoders": ["clip"]}
@@ -50,7 +50,7 @@ RENDERS = {"render_tables", "draw_figures", "judge_claims", "compare_paper", "wr
 
 
 def package(folder, **edits):
-    """A copy of the package; of each edit, by the module's path, an old text and a new one."""
+    """A copy of the package with edits: for each module path, an old text and a new one."""
     copy = shutil.copytree(PACKAGE, folder / "slq", ignore=shutil.ignore_patterns("__pycache__"))
     for name, (old, new) in edits.items():
         path = copy / f"{name}.py"
@@ -61,7 +61,7 @@ def package(folder, **edits):
 
 
 def fingerprints(folder=PACKAGE):
-    """By job, of one family with the dual encoder `clip`."""
+    """Fingerprints by job, for one family and the dual encoder `clip`."""
     return {name: fingerprint(*entries, **USED, package=folder) for name, entries in ENTRIES.items()}
 
 
@@ -71,7 +71,7 @@ def changed(folder):
 
 
 def small(folder, text=CODE, name="b"):
-    """A package of a module, and of one that it imports."""
+    """Fingerprint of a module in a package in which it imports another module."""
     (folder / "slq/a").mkdir(parents=True)
     for place in ("slq/__init__.py", "slq/a/__init__.py"):
         (folder / place).write_text("")
@@ -139,7 +139,7 @@ def test_what_is_behind_a_transparent_image_is_code_of_stored_prefixes_too(tmp_p
 
 def test_a_label_of_rows_is_code_of_what_prints_it_alone(tmp_path):
     due = changed(package(tmp_path, **{"methods/full_ft": ('label = "Full FT"', 'label = "Fine-tuned"')}))
-    assert due >= RENDERS - {"draw_queries"}  # which has it among its settings
+    assert due >= RENDERS - {"draw_queries"}  # whose settings include the label
     assert due.isdisjoint(TRAINS | EVALUATES)
 
 
@@ -158,7 +158,7 @@ def test_how_a_method_looks_and_what_it_costs_is_code_of_what_reports_it_alone(t
 
 
 def test_the_words_of_a_message_are_code_of_what_reports_alone(tmp_path):
-    """A message ends a job; a report may quote it."""
+    """The words of a message do not change a job's results, but a report may quote them."""
     due = changed(package(tmp_path, **{"training/run": ("weights changed during training", "weights are others")}))
     assert due == set()
     quoted = {"evaluation/metrics_files": ("does not exist, although", "is not there, although")}
@@ -237,7 +237,7 @@ def test_adapters_of_others_make_nothing_due(tmp_path):
 
 @pytest.mark.parametrize("preset", ["mini", "paper"])
 def test_a_family_more_makes_no_row_due(preset, raw_config, tmp_path):
-    """Nor does a dual encoder more, but where its kind is known only once it is fetched, or a kind of baselines."""
+    """Another dual encoder or kind changes no row either, unless a row's encoder class is known only once fetched."""
     config = validate_config(raw_config | {"preset": preset})
     copy = package(tmp_path)
     shutil.copy(ROOT / "tests/third_family/llava.py", copy / "models/families")
@@ -275,7 +275,7 @@ def test_a_family_more_makes_no_row_due(preset, raw_config, tmp_path):
     ],
 )
 def test_what_evaluates_a_kind_is_code_of_its_baselines_alone(tmp_path, module, edit, due):
-    """Of a kind what makes settings and labels is none: these are parameters of the job."""
+    """The code that makes a kind's settings and labels does not count: they are parameters of the job."""
     copy = package(tmp_path, **{module: edit})
     before, after = (
         {
@@ -288,7 +288,7 @@ def test_what_evaluates_a_kind_is_code_of_its_baselines_alone(tmp_path, module, 
 
 
 def is_exempt(module, entries):
-    """Whether an edit of a module changes no fingerprint of a job by rule; what reports exempts none."""
+    """Whether an edit of a module is exempt from a job's fingerprint; no module is exempt for a job that reports."""
     reports = all(entry.split(".")[1] in REPORTING_PACKAGES for entry in entries)
     return module in EXEMPT_MODULES and not reports
 
@@ -309,12 +309,12 @@ def test_an_edit_changes_exactly_the_jobs_that_import_its_module(path, monkeypat
 
     monkeypatch.setattr("slq.common.fingerprint._parse_module", edited)
     after = fingerprints()
-    # Of the jobs' own module, its functions count one by one: test_a_function_of_the_jobs_counts_alone.
+    # The jobs' own module counts function by function: test_a_function_of_the_jobs_counts_alone.
     assert {job for job in before if before[job] != after[job]} == holders or name == "slq.jobs"
 
 
 def test_lists_by_hand_missed_modules(capsys):
-    """Entries as rules named them before they were computed: pairs of a rule and a module whose edit re-ran nothing."""
+    """Rules once listed modules by hand; the test prints pairs of a rule and a module whose edit re-ran nothing."""
     listed = json.loads((ROOT / "tests/data/entries_listed_by_hand.json").read_text())
     missed = []
     for rule, entries in listed.items():
@@ -335,7 +335,7 @@ def test_a_function_of_the_jobs_counts_alone(tmp_path):
 
 
 def test_what_a_job_loads_is_in_its_closure(finished):
-    """Of the jobs that ran in the slice, by the lists that they left beside their parameters."""
+    """Jobs that ran in the slice leave lists of their loaded modules beside their parameters."""
     seen = set()
     for path in sorted((finished / "scratch/params").glob("*.modules")):
         job = json.loads(path.with_suffix(".json").read_text())["job"]
@@ -369,7 +369,7 @@ def test_few_modules_are_exempt_each_with_its_reason():
 
 
 def test_all_fingerprints_take_less_than_a_second():
-    """Every job on a cluster reads the Snakefile."""
+    """Every job on a cluster reads the Snakefile, so fingerprints must be fast."""
     for known in (_parse_module, _module_path, _hash_data_files):
         known.cache_clear()
     before = time.process_time()

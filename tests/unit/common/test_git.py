@@ -1,4 +1,4 @@
-"""Results in git: a person commits and diffs them, and they change nothing about the commit that a run was made at."""
+"""Results in git: they can be committed and diffed, and do not change the commit that a run records."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ METRICS = "results/paper/InternVL3-1B/slq/seed1/retrieval/coco.json"
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    """A repository with one commit and our .gitignore; the test works in it."""
+    """Repository with one commit and our .gitignore, as working directory."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / ".gitignore", tmp_path)
     (tmp_path / "code.py").write_text("one = 1\n")

@@ -1,4 +1,4 @@
-"""Which GPU the events name, and its energy, by a stand-in for the driver."""
+"""The GPU that the events name, and its energy, with a stand-in for the driver."""
 
 import sys
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from slq.common.files import read_jsonl
 
 
 class Driver:
-    """Knows two GPUs; the counter of the second goes up by five joules at each reading."""
+    """A driver that knows two GPUs; the energy counter of the second rises by five joules at each reading."""
 
     NVMLError = type("NVMLError", (Exception,), {})
     uuids = ("GPU-first", "GPU-second")
@@ -39,7 +39,7 @@ class Driver:
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """Makes torch see one GPU of this UUID."""
+    """Function that makes torch see one GPU of a given UUID."""
 
     def see(uuid: str) -> None:
         properties = SimpleNamespace(name="NVIDIA H100 PCIe", uuid=uuid, total_memory=80e9)

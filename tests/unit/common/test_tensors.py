@@ -1,4 +1,4 @@
-"""Tensors on a disk that is full, and files of them that are none: one message with the file, nothing half-written."""
+"""Tensors on a full disk, and damaged tensor files: one message with the file, and no partial file."""
 
 import os
 
