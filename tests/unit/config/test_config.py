@@ -1,4 +1,4 @@
-"""The configuration: what is wrong with it is said once, clearly, before anything runs."""
+"""The configuration: each fault gives one clear message before anything runs."""
 
 import copy
 import re
@@ -17,13 +17,13 @@ from slq.config.loading import SCHEMA_FILE, active_preset, seeds, validate_confi
 from slq.config.method_schema import fill_baseline_schema, fill_method_schema
 from slq.evaluation.scorers import SCORERS, find_scorers
 
-REMOVE = type("Removed", (), {"__repr__": lambda self: "removed"})()  # ids of tests are the same in every process
+REMOVE = type("Removed", (), {"__repr__": lambda self: "removed"})()  # keeps the ids of tests the same in every process
 CONDITIONS = {"if", "then", "else", "not", "allOf", "oneOf", "dependentSchemas"}
 METHODS = ("base", "full_ft", "lora", "slq")
 
 
 def changed(raw, key, value):
-    """The configuration with one value replaced, added or removed; keys as messages print them."""
+    """The configuration with one value replaced, added or removed; `key` is written as in messages."""
     raw = copy.deepcopy(raw)
     *path, last = [int(part) if part.isdigit() else part for part in re.split(r"[.\[\]]+", key.strip("]"))]
     place = raw
@@ -423,7 +423,7 @@ def test_both_presets_are_sound(raw_config, preset):
 
 
 def described(schema, path="config"):
-    """Paths of all properties in a schema that nothing describes."""
+    """Yield the path of every property of a schema that has no description."""
     if isinstance(schema, list):
         for part in schema:
             yield from described(part, path)
@@ -436,7 +436,7 @@ def described(schema, path="config"):
 
 
 def keys(schema, conditional=False):
-    """Yield the name of each key that a schema speaks of, and whether in a condition."""
+    """Yield the name of each key in a schema, and whether it is in a condition."""
     if isinstance(schema, list):
         for one in schema:
             yield from keys(one, conditional)
@@ -456,7 +456,7 @@ def keys(schema, conditional=False):
 
 
 def open_objects(schema, path="config"):
-    """Paths of all objects in a schema that accept keys which it does not know."""
+    """Yield the path of every object of a schema that accepts unknown keys."""
     if isinstance(schema, dict):
         if schema.get("type") == "object" and "additionalProperties" not in schema:
             yield path
@@ -472,14 +472,14 @@ def whole_schema():
 def test_the_schema_is_closed_and_explains_every_key():
     schema = whole_schema()
     assert list(described(schema)) == []
-    # A baseline is closed by its kind; transformers' own configurations have keys that differ by family.
+    # The kind of a baseline restricts its keys; transformers' own configurations have keys that differ by family.
     open_ones = [f"config.$defs.{name}" for name in ("baseline", "model", "network", "image_processor")]
     assert list(open_objects(schema)) == open_ones
     assert [name for name in list_kinds() if list(open_objects(dict(find_kind(name).schema)))] == []
 
 
 def test_conditions_of_the_schema_speak_of_keys_that_there_are():
-    """A misspelt one would never hold, and nothing would tell."""
+    """A condition on a misspelt key would never hold, and no message would tell."""
     schema = whole_schema()
     declared, spoken = ({name for name, inside in keys(schema) if inside is where} for where in (False, True))
     declared |= {name for kind in list_kinds() for name, inside in keys(dict(find_kind(kind).schema)) if not inside}
@@ -540,7 +540,7 @@ def test_the_schema_knows_the_scorers_that_apply(benchmark):
 
 
 def test_each_renamed_key_is_a_key_that_there_is(raw_config):
-    """In the schema, and no key of today is taken for one of before."""
+    """New names are in the schema, and no current key is taken for an old one."""
     folder = ROOT / "workflow/schemas"
     renamed = yaml.safe_load((folder / "renamed_keys.yaml").read_text())
     known = {*re.findall(r"(?:^|[{,]) *(\w+):", (folder / "config.schema.yaml").read_text(), re.MULTILINE)}

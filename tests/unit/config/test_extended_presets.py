@@ -1,4 +1,4 @@
-"""A preset that extends another holds only what differs."""
+"""A preset that extends another contains only the differences."""
 
 import copy
 
@@ -18,7 +18,7 @@ def test_it_is_the_other_with_its_own_settings_laid_over(raw_config):
     mini = copy.deepcopy(raw_config["presets"]["mini"])
     found = extended(raw_config, extends="mini", training={"epochs": 3}, methods=["base", "slq"])["presets"]
     assert found["mine"] == mini | {"training": mini["training"] | {"epochs": 3}, "methods": ["base", "slq"]}
-    assert found["mini"] == mini  # and the other stays
+    assert found["mini"] == mini  # the extended preset is unchanged
 
 
 def test_one_extends_one_that_extends_another(raw_config):

@@ -1,7 +1,8 @@
 """Every place of config.yaml replaced, removed or doubled: one message that names the key, and never a traceback.
 
-Places are of one kind if they differ in names of entries and numbers of items alone, as `training.epochs` of two
-presets. `make test` tries one fault at each kind, another at each; `make test-all` every fault at every kind.
+Places are of one kind if they differ only in names of entries and numbers of items, such as `training.epochs` of two
+presets. `make test` tries one fault at each kind, a different one from kind to kind. `make test-all` tries every fault
+at every kind.
 """
 
 import datetime
@@ -20,14 +21,14 @@ from slq.config.loading import load_merged_config, validate_config
 from slq.cost.forecast import job_resources
 
 CATALOGUES = ("presets", "backbones", "encoders", "readouts", "baselines", "sources", "datasets")
-# Keys of transformers' classes, which the jobs check that make these models.
+# Keys of transformers' classes are checked by the jobs that build these models.
 OPEN = re.compile(r"\.(model|image_processor|architecture)\.")
 WRONG = {
     **{"nothing": None, "no items": [], "a list": ["x"], "no keys": {}, "a mapping": {"x": 1}, "true": True},
     **{"text": "zz zz", "no text": "", "a line end": "abc\n", "false": False, "a count": 7, "zero": 0, "negative": -3},
     **{"a share": 0.5, "a whole float": 5.0, "many": 10**12},
 }
-NEVER = {  # what no key may have
+NEVER = {  # values that no key may have
     **{"nan": math.nan, "infinite": math.inf, "endless": 10**400, "too large": 1e300, "too small": 1e-300},
     **{"a date": datetime.date(2024, 1, 1), "bytes": b"x", "a set": {1}, "half a pair": "\ud83d", "a control": "a\0b"},
     **{
@@ -41,7 +42,7 @@ KINDS = {bool: "switch", int: "number", float: "number", str: "text", list: "lis
 
 
 def unshared(content):
-    """A copy in which no two places are one, as places with one anchor are."""
+    """A copy without shared places, such as the places of one YAML anchor."""
     if isinstance(content, dict):
         return {name: unshared(one) for name, one in content.items()}
     return [unshared(one) for one in content] if isinstance(content, list) else content
@@ -51,7 +52,7 @@ RAW = unshared(yaml.safe_load((ROOT / "config.yaml").read_text()))
 
 
 def places(content, path=()):
-    """Paths of all values, mappings and lists included."""
+    """Yield the paths of all values, mappings and lists included."""
     if path:
         yield path
     for name, one in (
@@ -81,7 +82,7 @@ def with_value(path, value):
 
 
 def plan(config):
-    """All that the Snakefile computes of a configuration when it is read."""
+    """Compute all that the Snakefile computes from a configuration when it reads it."""
     for preset in config["presets"]:
         of_preset = config | {"preset": preset}
         sizes = cost_settings.forecast_settings(of_preset)
@@ -94,7 +95,7 @@ def plan(config):
 
 
 def refusal(raw, path):
-    """The message for a configuration, which names the place; empty if it is accepted, and can then be planned."""
+    """Message that refuses a configuration and names the place; empty if it is accepted and can be planned."""
     try:
         config = validate_config(raw)
     except SlqError as error:
@@ -107,7 +108,7 @@ def refusal(raw, path):
 
 
 def try_fault(path, fault):
-    """One fault at one place: refused, or of a kind that can be right there."""
+    """Check one fault at one place: it is refused, or its type is valid there."""
     new, old = (WRONG | NEVER)[fault], held(RAW, path)
     message = refusal(with_value(path, new), path)
     same_kind = KINDS.get(type(new)) == KINDS.get(type(old)) and fault not in NEVER
@@ -116,7 +117,7 @@ def try_fault(path, fault):
 
 @pytest.fixture(autouse=True)
 def schema_parsed_once(monkeypatch):
-    """Most of the time of a check is the schema's parsing."""
+    """Parse the schema once, because parsing takes most of the time of a check."""
     read, schema = loading.read_yaml, loading.read_yaml(loading.SCHEMA_FILE)
     monkeypatch.setattr(
         loading, "read_yaml", lambda path: unshared(schema) if path == loading.SCHEMA_FILE else read(path)
@@ -143,7 +144,7 @@ def test_what_is_missing_is_named_or_may_be_missing():
 
 
 def doubled(path):
-    """config.yaml with one key twice in its mapping, and the key as messages write it."""
+    """config.yaml with one key twice in its mapping."""
     root = yaml.compose(yaml.safe_dump(RAW))
     node = root
     for name in path[:-1]:
@@ -175,7 +176,7 @@ def test_every_kind_of_key_that_stands_twice_is_named(tmp_path):
 
 
 def test_an_overlay_with_a_fault_is_refused_as_the_file_is(tmp_path):
-    """By its own name, where it holds what no key may have; merged, by the key."""
+    """The message names the overlay if no key may have its value; after the merge, it names the key."""
     overlay = tmp_path / "mine.yaml"
     for path, (fault, text) in zip(KEYS[::9], itertools.cycle({"null": "", "[1]": "", ".nan": "mine.yaml: "}.items())):
         nested = functools.reduce(lambda inner, name: f"{{{name!r}: {inner}}}", reversed(path), fault)
@@ -191,7 +192,7 @@ def test_an_overlay_with_a_fault_is_refused_as_the_file_is(tmp_path):
     "value", ["", "null", "[1", "[x]", "{a: 1}", "7", "0.5", "-3", "true", ".nan", "1.0e+400", "zz zz"]
 )
 def test_a_value_on_the_command_line_is_refused_as_in_the_file(value):
-    """Parsed and merged as Snakemake does it."""
+    """The value is parsed and merged as Snakemake does it."""
     from snakemake.cli import parse_config
     from snakemake.utils import update_config
 

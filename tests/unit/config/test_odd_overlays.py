@@ -1,4 +1,4 @@
-"""Overlays and locks with any fault: a right result, or one message. Drawn by hypothesis (tests/odd.py)."""
+"""Overlays and locks with random faults (hypothesis, tests/odd.py): a correct result, or one message."""
 
 import json
 

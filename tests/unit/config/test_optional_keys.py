@@ -1,4 +1,4 @@
-"""What the schema calls optional may be left out: a run is planned, or one message says what is missing."""
+"""Optional keys of the schema: without one, a run is planned, or one message names what is missing."""
 
 import copy
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ CATALOGUES = {
 
 
 def optional_keys(raw, catalogue):
-    """Paths of all keys of a catalogue's entries that the schema does not require; of a dataset's size the splits."""
+    """Yield the paths of all optional keys of a catalogue's entries, and of the splits in a dataset's size."""
     known = yaml.safe_load(SCHEMA_FILE.read_text())["$defs"]
     for name, entry in raw[catalogue].items():
         yield from (
@@ -44,7 +44,7 @@ def without(raw, path):
 
 
 def plan(config):
-    """All that the Snakefile computes of a configuration whenever it is read, of sizes above all."""
+    """Compute all that the Snakefile computes from a configuration when it reads it, above all sizes."""
     asked = cost_settings.forecast_settings(config)
     found = [
         job_resources(asked, one["name"], method, "train") for one in asked["backbones"] for method in asked["methods"]
@@ -62,7 +62,7 @@ def test_every_optional_key_may_be_left_out_or_is_named(raw_config, catalogue):
     for path in sorted(optional_keys(raw_config, catalogue)):
         try:
             config = validate_config(without(raw_config, path))
-        except SlqError as error:  # one of several that go together
+        except SlqError as error:  # one of several keys that belong together
             assert path[1] in str(error)
             continue
         for preset in config["presets"]:

@@ -1,4 +1,4 @@
-"""What stands for what of the paper, and what is our own: two keys, `paper_row` or `paper_column`, and `scored_as`."""
+"""Names of the paper and our own: the keys `paper_row` or `paper_column`, and `scored_as`."""
 
 import copy
 import json
@@ -22,7 +22,7 @@ RETENTION = {"mmmu": "mmmu", "my-quiz": "", "ocrbench": "ocrbench"}
 
 
 def changed(raw, **overlay):
-    """The configuration with some keys of mappings changed, as an overlay does it; `None` takes a key out."""
+    """The configuration with some keys of mappings changed, as by an overlay; `None` removes a key."""
 
     def lay(base, over):
         for key, value in over.items():
@@ -39,14 +39,14 @@ def changed(raw, **overlay):
 
 @pytest.fixture
 def own_quiz(raw_config):
-    """The paper preset with a quiz of one's own in the place of RealWorldQA, scored as that is."""
+    """The paper preset with a user's quiz in place of RealWorldQA, scored as RealWorldQA is."""
     paper = {"retention_datasets": list(RETENTION)}
     return validate_config(changed(raw_config, preset="paper", datasets={"my-quiz": QUIZ}, presets={"paper": paper}))
 
 
 @pytest.fixture
 def own_results(tmp_path):
-    """Runs of the paper preset in which every claim holds, and which have answered the quiz too."""
+    """Runs of the paper preset in which every claim holds, with answers to the quiz."""
     results = write_world(tmp_path, "holds")
     for folder in sorted(results.glob("paper/*/*/seed*/retention")):
         write_answers(folder / "my-quiz.json", "realworldqa", "vlmevalkit-exact-2", answers(90))
@@ -134,7 +134,7 @@ def test_drawn_results_of_a_backbone_that_stands_for_none_say_so():
 
 
 def test_paper_names_are_for_the_papers_alone(raw_config):
-    """Without it a backbone, a comparator, a dataset of images are whole; nothing of the paper is said."""
+    """A backbone, comparator or image dataset is valid without a paper name, and then refers to no row or column."""
     overlay = {
         "backbones": {"mini-internvl": {"paper_row": None}},
         "baselines": {"mini-clip": {"paper_row": None}},

@@ -1,4 +1,4 @@
-"""Paths of the configuration: expanded or refused when it is read, whichever key holds them."""
+"""Paths of the configuration: expanded or refused when the file is read, whichever key holds them."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A key that occurs twice in a file that a person writes is refused, with both lines."""
+"""A key that occurs twice in a user's YAML file is refused, with both lines."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ CONFIG = (ROOT / "config.yaml").read_text()
 
 
 def twice_in_config(text):
-    """config.yaml with a second `synthetic` at its end."""
+    """Text of config.yaml with a second `synthetic` key at its end."""
     return f"{text}synthetic: {{seed: 8}}\n"
 
 
@@ -63,7 +63,7 @@ def test_a_key_that_stands_twice_on_the_command_line_stops_before_anything_is_pl
 
 
 def test_an_option_that_stands_twice_stops_before_anything_is_planned(pristine):
-    """Snakemake takes the last, and `--config preset=paper --config seed=2` would run the mini preset."""
+    """Snakemake uses the last option, so `--config preset=paper --config seed=2` would run the mini preset."""
     answer = snakemake(pristine, "-n", "--cores", "1", "--config", "seed=1", "--config", "cells=present")
     assert answer.returncode == 1 and "--config occurs twice on the command line" in answer.stdout
     assert "Traceback" not in answer.stdout

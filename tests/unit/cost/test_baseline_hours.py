@@ -1,4 +1,4 @@
-"""What baselines spent: in the ledger, and in Table A beside the runs."""
+"""Hours of baselines: in the ledger, and in Table A beside the runs."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def test_rows_are_a_stage_of_their_own_in_the_ledger(raw_config, tmp_path):
 
 
 def test_table_a_shows_rows_and_leaves_training_as_it_was(raw_config, tmp_path):
-    """Two rows of a backbone and a comparator; every cell of the runs is as it is without them."""
+    """Table A gets two rows of a backbone and a comparator; every cell of the runs stays the same."""
     runs = Runs(tmp_path / "results", "mini")
     for method in ("full_ft", "slq"):
         runs.run("mini-a", method, 10, DEVICE)

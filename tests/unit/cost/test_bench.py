@@ -1,4 +1,4 @@
-"""The bench compares what is the same, says what each way computes, and refuses what learns otherwise."""
+"""The bench: it compares equal work, reports what each variant computes, and refuses variants that learn otherwise."""
 
 import json
 
@@ -26,7 +26,7 @@ METHOD_VARIANTS = ("full_ft", "lora")
 
 @pytest.fixture(params=MINI)
 def shaped(request, raw_config, tmp_path):
-    """Variants by name on one family's mini shape, whose attention is sharp; batches of six, padded."""
+    """Function that builds variants by name on a family's mini shape, with sharp attention; batches of six, padded."""
     settings = train_step_settings(validate_config(raw_config), request.param, 6, "float32")
     backbone = sharpen(build_random_backbone(settings, "cpu", seed=1))
     batches = make_coco_like_batches(backbone, 6, 3, settings["pixels"], settings["prompt_overhead_tokens"], seed=1)
@@ -55,7 +55,7 @@ def test_captions_differ_in_length(shaped):
 
 
 def test_residents_go_on_to_the_next_captions(shaped):
-    """The second and third steps are those of the same captions with the images anew."""
+    """The second and third steps equal steps on the same captions with the images encoded again."""
     made = shaped(["none", "batch"])
     _, *others = made["batch"].read_batches()
     assert all(pair.image is None for batch in others for pair in batch) and len(others) == 2
@@ -65,13 +65,13 @@ def test_residents_go_on_to_the_next_captions(shaped):
 def test_another_gradient_is_refused(shaped):
     made = shaped(["reference", "none"])
     with torch.no_grad():
-        made["none"].retriever.queries.data = made["none"].retriever.queries + 0.01  # in a memory of its own
+        made["none"].retriever.queries.data = made["none"].retriever.queries + 0.01  # in separate memory
     with pytest.raises(SlqError, match="none and reference: relative differences are"):
         check_agreement(list(made.values()), "float32")
 
 
 def test_the_released_retriever_is_ours_in_one_sequence(shaped):
-    """Against the tests' own oracle, which is the same by another hand."""
+    """The tests' own oracle is an independent implementation of the same sequence."""
     queries = torch.randn(5, shaped.backbone.hidden_size, generator=torch.Generator().manual_seed(0))
     batch = [pair.image for pair in shaped.batches[0]] + [pair.text for pair in shaped.batches[0]]
     shaped.backbone.tokenizer.unk_token = "<pad>"
@@ -81,7 +81,7 @@ def test_the_released_retriever_is_ours_in_one_sequence(shaped):
 
 @pytest.mark.parametrize("name", [*SLQ_VARIANTS, *METHOD_VARIANTS])
 def test_the_flops_of_each_are_what_torch_counts(shaped, name):
-    """But for norms and the like, of which a model as small as this has more, and padding."""
+    """The tolerance covers padding, and norms and similar operations, which weigh more in a model as small as this."""
     variant = shaped([name])[name]
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         variant.take_steps()
@@ -89,7 +89,7 @@ def test_the_flops_of_each_are_what_torch_counts(shaped, name):
 
 
 def test_ratios_are_to_the_released_way_and_hours_of_all_pairs():
-    """Half the seconds are twice as fast; 7,200 pairs at one a second are two hours."""
+    """Half the seconds is a speed-up of two; 7,200 pairs at one per second take two hours."""
     rows = [
         {"variant": "reference", "seconds": 4.0, "pairs_per_second": 1.0, "saved_bytes": 8},
         {"variant": "kv", "seconds": 2.0, "pairs_per_second": 2.0, "saved_bytes": 2},

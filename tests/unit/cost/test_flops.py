@@ -1,4 +1,4 @@
-"""The closed form of FLOPs against torch's counter on the real shapes of 1B and 2B, and its parameters."""
+"""The closed form of FLOPs compared with torch's counter on the real shapes of 1B and 2B, and its parameters."""
 
 from dataclasses import replace
 from typing import Any
@@ -42,7 +42,7 @@ def test_two_passes_too(case, method):
 
     def twice(batch):
         looked = retriever.encode_prefix(batch)
-        for wanted in (False, True):  # torch's counter stumbles over no_grad
+        for wanted in (False, True):  # torch's counter fails under no_grad
             for parameter in trained:
                 parameter.requires_grad_(wanted)
             vectors = retriever.embed_from_prefix(looked)
@@ -56,7 +56,7 @@ def test_two_passes_too(case, method):
 
 @pytest.mark.parametrize("method", ["lora", "full_ft"])
 def test_layers_that_run_again_too(case, method):
-    """The tower runs once, and nothing goes back through it; of LoRA's own maps what runs again is left out."""
+    """The tower runs once and without a backward; the closed form neglects the recomputation of LoRA's own maps."""
     retriever = build_retriever(method, case.backbone(), HYPERPARAMETERS[method], seed=0)
     enable_gradient_checkpointing(retriever, method)
     seen, _ = counted(retriever.embed, case.batches)

@@ -1,4 +1,4 @@
-"""The forecast: known answers, the paper preset's table without weights or torch."""
+"""The forecast: known answers, and the paper preset's table without weights or torch."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ def paper(raw_config) -> dict:
 
 @pytest.fixture
 def plain(paper) -> dict:
-    """The same with every batch in one pass and no layer run again."""
+    """The paper preset's settings with every batch in one pass and no layer recomputed."""
     for backbone in paper["backbones"]:
         for training in backbone["training"].values():
             training |= {"grad_cache": False, "gradient_checkpointing": False}
@@ -33,7 +33,7 @@ def cells_of(asked: dict) -> dict:
 
 
 def test_the_papers_flops_and_stores(plain):
-    """Against a count by hand on somewhat other assumptions, in EFLOP, and against known sizes of stores."""
+    """FLOPs, in EFLOP, agree with a count by hand on slightly different assumptions; caches have their known sizes."""
     cells = cells_of(plain)
     by_hand = {  # of 1B, 2B, 4B, 8B
         "slq": (2.5, 6.0, 11.3, 15.3),
@@ -80,7 +80,7 @@ def test_to_save_memory_costs_flops(paper):
 
 
 def test_memory_is_that_of_weights_moments_and_what_waits_for_its_gradient(paper):
-    """Of 8B, by hand: 7.6 billion weights of the language model, 0.3 of the tower and 0.5 of the head in bfloat16."""
+    """8B by hand, in bfloat16: 7.6 billion weights of the language model, 0.3 of the tower and 0.5 of the head."""
     cells = cells_of(paper)
     full, lora = cells["InternVL3-8B", "full_ft"], cells["InternVL3-8B", "lora"]
     assert full.gpus == 4 and full.device_gb[0] == pytest.approx(7.07 * 16 / 4 + 0.85 * 2 + 7, rel=0.1)
@@ -107,7 +107,7 @@ def test_a_job_asks_for_half_as_much_again_as_the_high_end_and_a_quarter_of_an_h
 def test_wall_time_is_that_of_the_fullest_device():
     assert wall_hours([3, 3, 2, 2, 2], 2) == 7  # three and three, two and two, and the last two
     assert wall_hours([5, 1, 1], 3) == 5
-    assert wall_hours([1, 1, 1, 1, 4], 2) == 4  # the longest first: behind the others it would end after six
+    assert wall_hours([1, 1, 1, 1, 4], 2) == 4  # longest first; started last, it would end after six
     assert wall_hours([], 4) == 0
     assert Range(1, 2) + Range(3, 4).scale(2) == Range(7, 10)
 

@@ -1,4 +1,4 @@
-"""The ledger: hours, FLOPs, cost and what is shared, of runs whose events say what happened when."""
+"""The ledger: hours, FLOPs, cost and shared work of runs, read from events with known times."""
 
 import csv
 import math
@@ -99,7 +99,7 @@ def test_hours_of_two_kinds_of_device_are_refused(asked, tmp_path):
 
 
 def test_what_is_odd_about_a_clock_is_a_flag_of_its_line_and_a_note_of_table_a(asked, tmp_path):
-    """Hours stand; of a file that says nothing there are none, and that is said too."""
+    """The hours stay; a file without readable events has no hours, and a note states that too."""
     results = tmp_path / "results"
     Runs(results, "mini").run("mini-a", "slq", 10, DEVICE)
     asked |= {"preset": "mini", "seeds": {"slq": [1]}, "methods": ["slq"]}
@@ -141,7 +141,7 @@ def test_an_architecture_without_a_closed_form_has_hours_and_no_flops(asked, tmp
 
 
 def test_hours_are_compared_with_what_slurm_booked(asked, tmp_path, monkeypatch, capsys):
-    """Two jobs of two GPUs, the first requeued once; the second time there is no database."""
+    """Slurm booked two jobs of two GPUs, the first requeued once; the second call finds no database."""
     events = told(tmp_path)
     for _ in range(2):
         events.begin_attempt()
@@ -184,7 +184,7 @@ def test_a_ledger_is_loaded_as_it_was_written_and_a_word_for_a_number_is_named(a
 
 
 def test_the_table_takes_flops_from_the_ledger(asked, tmp_path):
-    """SLQ as released has the paper's hours and our steps' FLOPs, and no hours of ours."""
+    """The row of SLQ as released has the paper's hours and our steps' FLOPs, but none of our hours."""
     results = tmp_path / "results"
     Runs(results, "mini").run("mini-a", "slq", 10, DEVICE)
     asked |= {"preset": "mini", "seeds": {"slq": [1]}, "methods": ["slq"]}

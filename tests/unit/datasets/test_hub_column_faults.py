@@ -1,4 +1,4 @@
-"""Retention datasets in the hub's columns: what a faulty row or file says."""
+"""Retention datasets in the hub's columns: the messages for a faulty row or file."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq

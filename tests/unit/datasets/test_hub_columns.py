@@ -1,4 +1,4 @@
-"""Retention datasets in the hub's columns: what a row becomes."""
+"""Retention datasets in the hub's columns: the item that each row becomes."""
 
 import io
 import json
@@ -21,7 +21,7 @@ LETTER = "Answer with the option's letter from the given choices directly."
 PHRASE = "Answer the question using a single word or phrase."
 
 
-# ---- what a row becomes ----------------------------------------------------------------------------------------------
+# ---- rows to items ---------------------------------------------------------------------------------------------------
 
 
 def test_mmmu_is_read_by_subject_and_asked_in_its_own_words(tmp_path):
@@ -124,7 +124,7 @@ def test_shards_are_read_in_order_and_rows_numbered_through(tmp_path):
     assert [item["id"] for item in items] == [f"ocrbench_{number:04d}" for number in range(6)]
 
 
-# ---- writing what the hub holds --------------------------------------------------------------------------------------
+# ---- writing files in the hub's columns ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("columns", HUB_LAYOUTS)

@@ -1,4 +1,4 @@
-"""Lists of ids that keep or leave out images: one that filters nothing stops the split."""
+"""Lists of ids that include or exclude images: a list that filters nothing stops the split."""
 
 import json
 
@@ -11,13 +11,13 @@ from slq.config.loading import validate_config
 from slq.datasets.id_lists import ID_LISTS, read_id_list
 from slq.datasets.splits import read_split
 
-TRAIN = ["1", "2"]  # of the small COCO, Karpathy's train and restval
+TRAIN = ["1", "2"]  # Karpathy's train and restval in the small COCO
 COUNTS = {"items", "captions", "ids_sha256"}
 
 
 @pytest.fixture
 def filtered(raw_config, tmp_path, capsys):
-    """Prepares a split of a small source as config.yaml says, with lists; its ids, or the message that stops it."""
+    """Function that prepares a split of a small source with lists; returns its ids, or the message that stops it."""
 
     def prepare(name="coco", split="train", source=coco, **how):
         entry = raw_config["datasets"][name]
@@ -41,7 +41,7 @@ def filtered(raw_config, tmp_path, capsys):
 
 @pytest.fixture
 def mine(tmp_path):
-    """Writes a person's list of ids; its name."""
+    """Function that writes a user's list of ids and returns its path."""
 
     def write(content):
         path = tmp_path / "mine.txt"
@@ -53,7 +53,7 @@ def mine(tmp_path):
 
 @pytest.mark.parametrize("content", ["1\n", "\ufeff1\n", "\ufeff1\r\n\r\n", "  1", "1\n139\n42\n"])
 def test_a_list_leaves_out_its_ids_whatever_wrote_it(filtered, mine, content):
-    """With a byte-order mark, with Windows line ends, with ids of the source's other splits."""
+    """The file may have a byte-order mark, Windows line ends, or ids of the source's other splits."""
     assert filtered(exclude_ids=[mine(content)]) == ["2"]
 
 
@@ -89,7 +89,7 @@ def test_an_id_that_no_image_has_stops_the_split_by_list_and_line(filtered, mine
 
 
 def test_a_list_that_filters_nothing_stops_the_split(filtered, mine):
-    """It has none of the split's images, or all of them."""
+    """The list contains none of the split's images, or all of them."""
     other = mine("42\n139\n")
     for key, does in {"exclude_ids": "filters", "include_ids": "leaves"}.items():
         words = f"the list {other} has none of the 2 images, so it {does} nothing"
@@ -108,7 +108,7 @@ def test_lists_that_leave_nothing_together_stop_the_split(filtered, tmp_path):
 
 
 def test_a_public_list_may_have_ids_that_the_source_lacks(filtered):
-    """593 of the 5,000 test images are in val2017, so that train2017 has not all of them."""
+    """593 of the 5,000 test images are in val2017, so train2017 does not contain all of them."""
     assert filtered("coco2017_train", "train", coco2017, exclude_ids=["coco_karpathy_test"]) == ["1"]
 
 
@@ -118,18 +118,18 @@ def test_a_public_list_that_filters_nothing_stops_the_split_too(filtered):
 
 
 def test_a_persons_list_may_have_ids_of_the_sources_other_lists(filtered, mine):
-    """Of train2017's the ids of val2017 too: the whole source is what a list is held against."""
+    """A list for train2017 may contain ids of val2017, because it is checked against the whole source."""
     assert filtered("coco2017_train", "train", coco2017, exclude_ids=[mine("42\n139\n5\n")]) == ["1"]
 
 
 def test_a_split_of_karpathys_that_no_image_has_stops_the_split(filtered):
-    """A misspelt `restval` would leave 30,504 images out."""
+    """With a misspelt `restval`, 30,504 images would be missing."""
     message = filtered(source_splits=["train", "restvall"])
     assert "no image is in the split 'restvall'" in message and "restval, test, train, val" in message
 
 
 def test_ids_that_are_no_numbers_of_coco_stop_the_split(filtered, raw_config):
-    """Zero-padded or with a file's name they would pass the guard against test images, and the audit's."""
+    """Zero-padded ids or file names would escape the check for test images, and the audit."""
     raw_config["datasets"]["flickr30k"] |= {"id_namespace": "coco"}
     del raw_config["datasets"]["flickr30k"]["splits"]["train"]["images"]
 

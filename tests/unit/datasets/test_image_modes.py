@@ -1,4 +1,4 @@
-"""Images that are not plain RGB, as docs/own-data.md states them, up to what the families make of them."""
+"""Images that are not plain RGB, as docs/own-data.md describes them, up to the families' tensors."""
 
 import io
 import struct
@@ -92,7 +92,7 @@ LIMITS = {"mini-internvl": {"max_tiles": 12}, "mini-qwen3vl": {"min_pixels": 921
 
 @pytest.mark.parametrize("name", LIMITS)
 def test_families_take_one_pixel_and_twenty_to_one(raw_config, tmp_path, name):
-    """For retrieval and for questions; what comes out is finite and as many tokens as it says."""
+    """For retrieval and for questions, the tensors are finite and have the stated number of tokens."""
     backbone = untrained(name, raw_config["backbones"][name], tmp_path)
     for size in ((1, 1), (400, 20), (20, 400), (200, 1)):
         for limits in ({}, LIMITS[name]):
@@ -104,7 +104,7 @@ def test_families_take_one_pixel_and_twenty_to_one(raw_config, tmp_path, name):
 
 @pytest.mark.parametrize("name", LIMITS)
 def test_images_are_processed_by_pil_whatever_is_installed(raw_config, tmp_path, name):
-    """Its name goes into run.json (`provenance.image_processor`)."""
+    """The processor's name goes into run.json (`provenance.image_processor`)."""
     assert type(untrained(name, raw_config["backbones"][name], tmp_path).family.image_processor).__name__.endswith(
         "Pil"
     )
@@ -119,11 +119,11 @@ def test_a_truncated_image_is_no_image(tmp_path):
             open_image(tmp_path / "cut.jpg")
 
 
-# ---- odd things beside the pixels ----
+# ---- metadata beside the pixels ----
 
 
 def exif(orientation, *rational):
-    """EXIF with an orientation, and a signed rational (XResolution) if one is given."""
+    """EXIF bytes with an orientation, and with a signed rational (XResolution) if one is given."""
     entries = [struct.pack("<HHII", 0x0112, 3, 1, orientation)]
     entries += [struct.pack("<HHII", 0x011A, 10, 1, 8 + 2 + 24 + 4)] if rational else []
     return (
@@ -138,7 +138,7 @@ def exif(orientation, *rational):
 @pytest.mark.parametrize("style", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(10))
 def test_orientation_is_read_as_pillow_reads_it(tmp_path, style, orientation):
-    """Bit for bit what `ImageOps.exif_transpose` makes of it; 0 and 9 are none."""
+    """The pixels equal those of `ImageOps.exif_transpose` bit for bit; 0 and 9 are not valid orientations."""
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 12, 3), np.uint8))
     path = kept(tmp_path, image, style, exif=exif(orientation))
     with Image.open(path) as opened:
@@ -148,7 +148,7 @@ def test_orientation_is_read_as_pillow_reads_it(tmp_path, style, orientation):
 
 @pytest.mark.parametrize("style", ["JPEG", "PNG", "WEBP"])
 def test_a_tag_that_no_one_can_write_anew_leaves_the_orientation(tmp_path, style):
-    """-1/0 as resolution: `exif_transpose` would end in a struct.error."""
+    """`exif_transpose` raises struct.error on a resolution of -1/0; we apply the orientation all the same."""
     image = Image.new("RGB", (6, 4), RED)
     path = kept(tmp_path, image, style, exif=exif(6, -1, 0))
     with Image.open(path) as opened, pytest.raises(struct.error):
@@ -173,7 +173,7 @@ def test_two_megabytes_beside_the_pixels_are_no_fault(tmp_path, chunk):
 
 
 def test_whatever_pillow_raises_is_one_message_with_the_file(tmp_path, monkeypatch):
-    """Its decoders raise what they like: each of these has been seen, and more are to come."""
+    """Pillow's decoders raise many types of exceptions; each of these was observed, and others may follow."""
     path = kept(tmp_path, Image.new("RGB", (6, 4), RED))
     for error in (struct.error("x"), zlib.error("x"), EOFError(), TypeError("x"), IndexError("x"), KeyError("x"),
                   Image.DecompressionBombError("x"), AttributeError("x"), OverflowError("x\ny")):  # fmt: skip

@@ -1,4 +1,4 @@
-"""The audit: test images in the training set, by number, photo, bytes and look."""
+"""The leak audit: test images in the training set, found by id, photo, bytes and appearance."""
 
 import io
 import json
@@ -31,7 +31,7 @@ def picture(number, **how):
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
-    """COCO's train, val and test splits and Flickr30K's test split, six, two and four pictures, none of them twice."""
+    """COCO's train, val and test splits (six, two and four pictures) and Flickr30K's test split, without duplicates."""
     data = tmp_path_factory.mktemp("sets")
     for split, numbers in NUMBERS.items():
         put(data, "coco", split, {str(n): picture(n) for n in numbers})
@@ -45,7 +45,7 @@ def data(sets, tmp_path):
 
 
 def put(data, name, split, images, id_namespace=None, photos=None, captions=None):
-    """A split in the prepared form."""
+    """Write a split in the prepared form."""
     folder = data / name / split
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "images").mkdir(parents=True)
@@ -65,7 +65,7 @@ def images_of(data, name, split):
 
 
 def audit(data, allow_leak=False):
-    """Exit status and, where it passed, what it found by split."""
+    """Exit status and, if it passed, the content of audit.json."""
     settings = {
         "train_dataset": "coco",
         "retrieval_datasets": ["flickr30k", "coco"],
@@ -190,18 +190,18 @@ def test_images_that_cannot_be_read_are_counted_and_the_first_is_named(data, cap
 
 def test_images_are_decoded_once(data, monkeypatch):
     before = audit(data)
-    monkeypatch.setattr(image_fingerprints, "compute_image_fingerprint", None)  # of what was decoded
+    monkeypatch.setattr(image_fingerprints, "compute_image_fingerprint", None)  # decoding again would fail
     assert audit(data) == before
     put(data, "flickr30k", "test", images_of(data, "flickr30k", "test") | {"25": picture(25)})
     with pytest.raises(TypeError):
         audit(data)
 
 
-# ---- prints ----------------------------------------------------------------------------------------------------------
+# ---- fingerprints ----------------------------------------------------------------------------------------------------
 
 
 def test_pairs_are_those_of_a_plain_loop(monkeypatch):
-    """With small blocks, so that several are walked through; some pairs are near the limit."""
+    """The blocks are small, so that the search crosses several; some pairs are near the limit."""
     monkeypatch.setattr(image_fingerprints, "ROWS_PER_BLOCK", 7)
     monkeypatch.setattr(image_fingerprints, "PAIRS_PER_BLOCK", 5)
     rng = np.random.default_rng(0)
@@ -238,7 +238,7 @@ def test_a_print_does_not_depend_on_how_a_picture_is_kept():
 
 
 def check_planted(root, count, plants):
-    """Shares found of each kind of plant, and of the other test items the share that is called leaked."""
+    """Check the share found of each kind of planted copy, and the share of other test items called leaked."""
     found = plant(root, [*drawn(count // 2), *photographic(count // 2)], plants)
     trained, tested = (
         compute_split_fingerprints(split, root / "work", threads=2) for split in (found.train, found.test)
@@ -266,7 +266,7 @@ def test_planted_copies_are_found_among_ten_thousand_pictures(tmp_path):
 
 @pytest.mark.slow
 def test_a_training_set_of_cocos_size_is_compared_in_a_minute(capsys):
-    """113,287 prints with 5,000, smooth as photographs' are, of which 100 are copies."""
+    """113,287 fingerprints, as smooth as those of photographs, are compared with 5,000, of which 100 are copies."""
     import time
 
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Files of a user with any fault: a right result, or one message. Drawn by hypothesis (tests/odd.py)."""
+"""User files with random faults (hypothesis, tests/odd.py): a correct result, or one message."""
 
 import io
 import json
@@ -33,7 +33,7 @@ SIDEWAYS = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0
 
 
 def encoded(style, **how):
-    """The bytes of a small picture of noise."""
+    """Bytes of a small picture of noise."""
     buffer = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 255, (9, 12, 3), np.uint8)
     Image.fromarray(noise).save(buffer, style, **how)
@@ -42,7 +42,7 @@ def encoded(style, **how):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with a picture, to write into."""
+    """Folder with one picture, into which tests write."""
     folder = tmp_path_factory.mktemp("odd")
     (folder / "test").mkdir()
     (folder / "test/1.png").write_bytes(encoded("PNG"))
@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
 
 
 def prepared(prepare, *arguments):
-    """The items of a split that is prepared into a folder of its own; None after a message, which leaves no split."""
+    """Items of a split prepared into a separate folder; None after a message, which leaves no split."""
     with tempfile.TemporaryDirectory() as data:
         out = Path(data, "mine/test")
         outcome(prepare, *arguments, out)
@@ -121,7 +121,7 @@ KARPATHY = {
 @FEW_AND_MANY
 @pytest.mark.parametrize("style", ["karpathy", "coco"])
 def test_lists_of_images_with_captions(tmp_path_factory, style, times):
-    """With ids to leave out, for which all files that list images are read, and with the photos at Flickr."""
+    """The split excludes ids, for which all files that list images are read, and uses Flickr's photo ids."""
     folder, notes = tmp_path_factory.mktemp("source"), json.loads(annotations([1, 2]))
     source(folder, {f"x/{name}.jpg": jpeg(n) for n in (1, 2) for name in (n, f"{n:012d}")})
     (folder / "mine.txt").write_text("1\n")
@@ -154,7 +154,7 @@ def test_columns_of_questions(tmp_path_factory, layout, times):
     texts = [name for name in schema.names if isinstance(row.get(name), str)]
 
     def column(name, value):
-        """The bytes of a file with another column; of bytes, a text in another encoding."""
+        """Bytes of a file with one column replaced; a value of bytes is a text in another encoding."""
         values, buffer = pa.array([value]), io.BytesIO()
         values = values.view(pa.string()) if isinstance(value, bytes) else values
         pq.write_table(table.set_column(schema.names.index(name), name, values), buffer)
@@ -177,7 +177,7 @@ def test_columns_of_questions(tmp_path_factory, layout, times):
             return
         try:
             data = change if isinstance(change, bytes) else column(*change)
-        except (pa.ArrowException, UnicodeEncodeError, OverflowError):  # what no parquet file can hold
+        except (pa.ArrowException, UnicodeEncodeError, OverflowError):  # values that parquet cannot store
             return
         file.write_bytes(data)
         found = prepared(lambda out: prepare_questions(layout, folder, out, "mine", "test"))

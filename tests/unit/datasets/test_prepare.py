@@ -26,14 +26,14 @@ COUNTS = {"items", "captions", "ids_sha256", "options", "types"}
 
 
 def how(name, split, **changes):
-    """Of config.yaml, without what only the real dataset holds."""
+    """Settings of a split in config.yaml, without the keys that only the real dataset satisfies."""
     entry = SETS[name]
     listed_so = {key: value for key, value in entry["splits"][split].items() if key not in COUNTS} | changes
     keys = {key: entry[key] for key in ("annotation_format", "id_namespace", "flickr_id_files") if key in entry}
     return {"name": name, "split": split, "listing": listed_so, **keys}
 
 
-# ---- what is prepared ------------------------------------------------------------------------------------------------
+# ---- the prepared form -----------------------------------------------------------------------------------------------
 
 
 def test_cocos_splits_are_karpathys_with_restval_in_train(tmp_path):
@@ -129,7 +129,7 @@ def test_questions_of_one_type_are_one_type(tmp_path):
 
 
 def test_train2017_holds_4407_of_cocos_5000_test_images():
-    """train2017 is train2014 and val2014 without val2017, and all of Karpathy's test images are of val2014."""
+    """train2017 is train2014 and val2014 without val2017, and all of Karpathy's test images are from val2014."""
     test, val = (set(read_id_list(f"coco_karpathy_{split}")) for split in ("test", "val"))
     val2017 = set(read_id_list("coco_val2017"))
     assert len(test) == len(val) == len(val2017) == 5000 and not test & val
@@ -152,7 +152,7 @@ def test_ids_are_hashed_in_the_order_of_their_numbers():
 
 
 def test_config_asks_for_the_paper_sets_as_they_are_counted():
-    """113,287 + 5,000 + 5,000 images; 25,010 and 5,000 captions; 900 = 847 + 53, 765, 1,000 questions."""
+    """113,287 + 5,000 + 5,000 images; 25,010 and 5,000 captions; 900 = 847 + 53, 765 and 1,000 questions."""
     counts = {
         (name, split): (listed_so.get("items"), listed_so.get("captions"))
         for name in ("coco", "flickr30k", "mmmu", "realworldqa", "ocrbench")
@@ -231,7 +231,7 @@ def test_a_list_of_another_form_stops_with_one_message(tmp_path, capsys, fault):
 
 
 def test_a_training_split_with_published_test_images_stops_unless_config_says_so(tmp_path, capsys):
-    """By the project's own list, whether or not a preset tests on COCO."""
+    """The project's own list of test images decides, whether or not a preset tests on COCO."""
     source = coco2017(tmp_path / "coco2017")
     asked = how("coco2017_train", "train")
     assert prepare(source, tmp_path / "data", **asked) == 1
@@ -252,12 +252,12 @@ def test_a_preset_allows_a_leak_to_its_training_split_alone(raw_config):
         assert [one["allow_leak"] for one in found] == [allowed, False]
 
 
-# ---- as large as the paper's -----------------------------------------------------------------------------------------
+# ---- at the paper's size ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 def test_cocos_training_split_is_prepared_in_a_minute_and_two_gigabytes(tmp_path, capsys):
-    """113,287 images with five captions each, and their words, in a list as long as Karpathy's; no image is read."""
+    """The list is as long as Karpathy's: 113,287 images with five captions each, and their words; no image is read."""
     source = tmp_path / "coco"
     source.mkdir()
     images = []
@@ -284,7 +284,7 @@ def test_cocos_training_split_is_prepared_in_a_minute_and_two_gigabytes(tmp_path
     asked = {"dataset": "coco", "split": "train", "annotation_format": "karpathy", "listing": how_much}
     asked |= {"id_namespace": "coco", "flickr_id_files": [], "allow_leak": False}
     file = parameter_file(tmp_path, "prepare_split", settings=asked, source=source, out=tmp_path / "data/coco/train")
-    # Asked of the process itself: the peak that a parent reads in wait4 includes the parent's own memory at the fork.
+    # The process reports its own peak: the peak that a parent reads in wait4 includes the parent's memory at the fork.
     peak = "next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM'))"
     code = (
         f"import sys, time; from slq.jobs import main; status = main(sys.argv[1:]); print(time.process_time(), {peak})"
@@ -301,7 +301,7 @@ def test_cocos_training_split_is_prepared_in_a_minute_and_two_gigabytes(tmp_path
 
 
 def test_a_damaged_image_of_a_source_is_left_out_as_its_message_says(tmp_path):
-    """The archive has it so, hash for hash: fetching again brings the same, and the counts were of all images."""
+    """The archive contains the damaged file, so fetching again does not help, and the counts include the image."""
     source = coco(tmp_path / "sources/coco")
     path = "train2014/COCO_train2014_000000000001.jpg"
     (source / path).write_bytes((source / path).read_bytes()[:300])

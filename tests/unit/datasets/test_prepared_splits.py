@@ -1,4 +1,4 @@
-"""Prepared datasets, snapshots and the audit: what is checked, and what a fault says."""
+"""Prepared datasets, snapshots and the audit: what is checked, and the message of each fault."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ def item(name, captions=("a red circle",)):
 
 
 def write_source(folder, split, items, kind="retrieval"):
-    """A local split, as a person would lay it out."""
+    """Write a local split as a user would lay it out, and return its folder."""
     (folder / split / "images").mkdir(parents=True)
     for number, entry in enumerate(items):
         Image.new("RGB", (8, 8), (255, number, 0)).save(folder / split / "images" / f"{entry['id']}.png")
@@ -41,14 +41,14 @@ def test_adopt_then_read_gives_the_same_items(tmp_path):
 
 
 def test_a_caption_may_hold_what_else_separates_lines(tmp_path):
-    """U+2028 and U+0085 come with captions from the web, and in a file of ours they are not escaped."""
+    """U+2028 and U+0085 occur in captions from the web, and our files do not escape them."""
     items = [item("1", ["a\u2028cat", "two\x85cats", "a\u2029ring"])]
     assert adopt(write_source(tmp_path / "mine", "train", items), tmp_path / "data") == 0
     assert read_split(tmp_path / "data", "coco", "train").items == items
 
 
 def test_lines_as_windows_writes_them_are_lines(tmp_path):
-    """With a byte-order mark, and a carriage return before each line feed."""
+    """The file has a byte-order mark, and a carriage return before each line feed."""
     items = [item("1"), item("2", ["a cat", "two cats"])]
     source = write_source(tmp_path / "mine", "train", items)
     text = "".join(json.dumps(entry) + "\r\n" for entry in items)
@@ -58,7 +58,7 @@ def test_lines_as_windows_writes_them_are_lines(tmp_path):
 
 
 def one_caption_a_line(folder):
-    """Three pictures in six lines, each with a name and a file of its own: a, b, a again, c, b, a."""
+    """Local split of three pictures in six lines, each with its own name and file: a, b, a again, c, b, a."""
     source = write_source(folder, "test", [item(str(line), [f"caption {line}"]) for line in range(6)])
     for line, first in ((2, 0), (4, 1), (5, 0)):
         shutil.copy(source / "test" / "images" / f"{first}.png", source / "test" / "images" / f"{line}.png")
@@ -86,7 +86,7 @@ def test_what_one_picture_in_two_lines_means_must_be_said(tmp_path, capsys):
 
 
 def test_one_caption_a_line_is_ranked_with_every_caption_of_the_picture(tmp_path):
-    """Any caption of a picture is a hit, its copies are no mistakes, and it stands once in the gallery."""
+    """Any caption of a picture is a hit, its copies are not mistakes, and the gallery contains it once."""
     adopt(one_caption_a_line(tmp_path / "mine"), tmp_path / "data", split="test", same_image="bytes")
     split = read_split(tmp_path / "data", "coco", "test")
     text_image = np.repeat(np.arange(3), [len(entry["captions"]) for entry in split.items])
@@ -204,7 +204,7 @@ QUESTION = {"id": "1", "images": ["images/1.png"], "question": "what?", "options
     ],
 )
 def test_a_faulty_question_stops_with_one_message(tmp_path, capsys, change, words):
-    """A number as an answer would be compared with no reply, and a question without one be missed by all."""
+    """A number as an answer would match no reply, and a question without an answer would never be a hit."""
     source = write_source(tmp_path / "mine", "test", [QUESTION])
     assert adopt(source, tmp_path / "data", "mine", "test", "retention") == 0
     (source / "test/items.jsonl").write_text(json.dumps(QUESTION | change) + "\n")
