@@ -1,4 +1,4 @@
-"""Answers so far: kept over kills and torn lines, by one process at a time, to the same bytes in the end."""
+"""The checkpoint of answers: kept after kills and torn lines, with one writer at a time and equal final bytes."""
 
 import json
 import multiprocessing
@@ -18,7 +18,7 @@ LINES = [{"id": name, "answer": f"reply \N{SNOWMAN} {name}", "tokens": 3} for na
 
 
 def finish(path, size=3):
-    """Answer what is not there yet; how many items that were."""
+    """Answer the items that are missing, and return how many there were."""
     with AnswerCheckpoint(path, IDS, size) as so_far:
         done = len(so_far.answered_items)
         for start in range(done, len(IDS), size):
@@ -28,7 +28,7 @@ def finish(path, size=3):
 
 
 def test_what_was_cut_off_anywhere_is_answered_again_and_nothing_else(tmp_path):
-    """Wherever a kill tears the file: at the ends of its lines, beside them, and within."""
+    """A kill may cut the file at the end of a line, next to it, or within a line."""
     path = tmp_path / "work" / "set.jsonl"
     assert finish(path) == 10
     whole = path.read_bytes()
@@ -79,11 +79,11 @@ def test_answers_to_other_items_are_an_error(tmp_path, lines, message):
     assert finish(path) == 10
 
 
-# ---- a run's answers, killed and continued ---------------------------------------------------------------------------
+# ---- a run's answers, killed and resumed -----------------------------------------------------------------------------
 
 
 def ask(slice_, folder, with_images=True, code="code"):
-    """The rule `retain`, or `blind`, of base: in batches of two, so that there are many."""
+    """Run the rule `retain` or `blind` for base, in batches of two, so that there are many."""
     how = job_settings.retention_settings(slice_.config, BACKBONE) | {"batch_size": 2, "max_new_tokens": 4}
     paths = (slice_.snapshot, slice_.root / "base/adapter", slice_.tests, folder / "work", folder / "out")
     evaluate_retention(how, code, *paths, folder / "events.jsonl", folder / "retained.json", with_images)
@@ -94,7 +94,7 @@ def results(folder):
 
 
 def done(folder):
-    """Bytes of the answers so far, of all datasets."""
+    """Size in bytes of the answers so far, over all datasets."""
     return sum(path.stat().st_size for path in (folder / "work").rglob("*.jsonl"))
 
 
@@ -109,7 +109,7 @@ def test_killed_ten_times_and_continued_the_answers_are_the_same_bytes(slice_, t
     for _ in range(10):
         child = process.Process(target=ask, args=(slice_, folder))
         child.start()
-        more = draw.choice([0, 1, 1])  # one in three is killed before it has added anything, perhaps
+        more = draw.choice([0, 1, 1])  # about one in three may be killed before it adds anything
         while done(folder) < seen[-1] + more and child.is_alive():
             time.sleep(0.001)
         time.sleep(draw.uniform(0, 0.03))

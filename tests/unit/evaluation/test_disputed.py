@@ -1,4 +1,4 @@
-"""Commits of what is fetched, and items whose answers were disputed, with the table."""
+"""Commits of fetched data, and disputed items in metrics and tables."""
 
 import re
 
@@ -74,7 +74,7 @@ def test_a_split_says_at_which_commit_it_was_fetched(tmp_path):
 
 @pytest.fixture
 def ten(tmp_path):
-    """Ten answers, four of them right, with two disputed: a right one and a wrong one; the metrics file of a run."""
+    """Ten answers, four of them right; a right and a wrong one are disputed: metrics file, answers and split."""
     item = {"question": "Which?", "options": ["a", "b"], "answers": ["A"], "type": "Art"}
     items = [{"id": f"q{number}", **item} for number in range(10)]
     answered = build_answered_items(items, [Reply("?", "A" if number < 4 else "B", 2, True) for number in range(10)])

@@ -1,4 +1,4 @@
-"""SLQ's inherited retention: the check passes for SLQ, and fails for everything that changes an answer or a weight."""
+"""SLQ's inherited retention: the check passes for SLQ, and fails for any change of an answer or a weight."""
 
 import shutil
 
@@ -20,7 +20,7 @@ from slq.models.backbone import hash_weights
 
 @pytest.fixture(scope="module")
 def asked(slice_, tmp_path_factory):
-    """Results in which base has answered; its retained.json lies beside its adapter."""
+    """Results folder of a preset in which base has answered, with base's retained.json."""
     preset = tmp_path_factory.mktemp("proof") / "results" / "mini"
     how = job_settings.retention_settings(slice_.config, BACKBONE)
     base, folder = slice_.root / "base", preset / BACKBONE / "base/seed0"
@@ -35,7 +35,7 @@ def preset(asked, tmp_path):
 
 
 def run_prove(slice_, preset, method="slq", **changes):
-    """The rule `check_equivalence`; its record of every dataset, by its name."""
+    """Run the rule `check_equivalence` and return its record of every dataset, by name."""
     how = job_settings.equivalence_settings(slice_.config, BACKBONE) | changes
     run = slice_.root / method
     out = preset / BACKBONE / method / "seed1/retention"
@@ -106,7 +106,7 @@ def test_the_same_check_fails_for_full_fine_tuning(slice_, preset, monkeypatch):
 
 
 def nudge(backbone):
-    """One weight of the backbone, moved by the smallest step."""
+    """Move one weight of the backbone by the smallest representable step."""
     weight = backbone.inner.language_model.norm.weight
     with torch.no_grad():
         weight[0] = torch.nextafter(weight[0], torch.tensor(torch.inf))
@@ -114,7 +114,7 @@ def nudge(backbone):
 
 @pytest.mark.parametrize("moment", ["load_retriever", "embed_sample"])
 def test_one_nudged_weight_is_enough(slice_, preset, monkeypatch, moment):
-    """While the adapter is loaded, or later while it embeds."""
+    """The weight changes while the adapter is loaded, or later while it embeds."""
     place = equivalence
     original = getattr(place, moment)
 
@@ -129,7 +129,7 @@ def test_one_nudged_weight_is_enough(slice_, preset, monkeypatch, moment):
 
 
 def test_what_embedding_leaves_in_the_model_would_be_seen(slice_, preset, monkeypatch):
-    """A state that no hash of weights knows: a hook that embedding forgets to remove."""
+    """A hook that embedding forgets to remove is state that no hash of weights covers."""
     original = equivalence.embed_sample
 
     def forgetful(retriever, backbone, sample):
@@ -142,7 +142,7 @@ def test_what_embedding_leaves_in_the_model_would_be_seen(slice_, preset, monkey
 
 
 def edit_answers(preset, change):
-    """Change base's answers to a dataset; its job's record of them too."""
+    """Change base's answers to a dataset, and their hash in its job's record."""
     path = preset / BACKBONE / "base/seed0/retention/mini-mmmu.answers.jsonl"
     lines = read_jsonl(path)
     change(lines)

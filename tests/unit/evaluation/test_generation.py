@@ -1,4 +1,4 @@
-"""Answers against a greedy loop written out; what is asked, with images and blind."""
+"""Answers compared with a written-out greedy loop; prompts with images and blind."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from slq.synthetic.pretraining import check_config_keys
 
 
 def asked(id_, question, *colours):
-    """An item with an image per colour."""
+    """An item with one image per colour."""
     images = [f"{colour}.png" for colour in colours]
     return {
         **{"id": id_, "images": images, "question": question},
@@ -24,7 +24,7 @@ def asked(id_, question, *colours):
 
 
 def ask(backbone, folder, question, *colours):
-    """What the backbone is asked of a question with an image per colour."""
+    """Prompt parts of a question with one image per colour."""
     for colour in colours:
         Image.new("RGB", (64, 64), colour).save(folder / f"{colour}.png")
     entry = asked("1", question, *colours)
@@ -51,7 +51,7 @@ def test_a_marker_without_an_image_is_refused(tiny_backbone, tmp_path):
 
 
 def greedy(backbone, parts, count):
-    """The most likely token, appended, `count` times: the whole sequence each time, no cache."""
+    """Greedy decoding of at most `count` tokens, over the whole sequence each time and without a cache."""
     message = tokenize_message(backbone, parts)
     ids = []
     for _ in range(count):
@@ -69,7 +69,7 @@ LIMITS = {"InternVL": {"max_tiles": 4}, "Qwen3VL": {"min_pixels": 2048, "max_pix
 
 
 def mixed_split(folder):
-    """Twenty questions of many lengths: about pictures of seven shapes, one or two, or none."""
+    """Split of twenty questions of many lengths, with no, one or two pictures, of seven shapes."""
     items = []
     for number in range(20):
         sizes = [(64, 64), (128, 64), (48, 96), (56, 200), (150, 60), (30, 40), (112, 112)][number % 7 :][: number % 3]
@@ -82,7 +82,7 @@ def mixed_split(folder):
 
 
 def test_batched_answers_equal_a_greedy_loop(tiny_backbone, tmp_path):
-    # Random weights may say an image token, for which the loop has no picture; with a row of zeros it is never said.
+    # Random weights may generate an image token, for which the loop has no picture; a row of zeros prevents that.
     image = tiny_backbone.tokenizer.convert_tokens_to_ids(tiny_backbone.family.placeholder)
     tiny_backbone.model.get_input_embeddings().weight.data[image] = 0
     split, limits = mixed_split(tmp_path), LIMITS[type(tiny_backbone.family).__name__]
@@ -96,7 +96,7 @@ def test_batched_answers_equal_a_greedy_loop(tiny_backbone, tmp_path):
 
 
 def test_batches_of_any_size_give_the_same_answers_token_for_token(tiny_backbone, tmp_path):
-    """In float32, with padding, pictures of different numbers of tokens, and texts without any in one batch."""
+    """One batch, in float32, has padding, pictures of different numbers of tokens, and questions without pictures."""
     split = mixed_split(tmp_path)
     limits = LIMITS[type(tiny_backbone.family).__name__]
     alone = reply_tokens(tiny_backbone, split, GenerationParams(8, 1, limits))
@@ -106,7 +106,7 @@ def test_batches_of_any_size_give_the_same_answers_token_for_token(tiny_backbone
 
 
 def test_a_wrong_continuation_would_be_seen(tiny_backbone, tmp_path, monkeypatch):
-    """The comparison above can fail: without the mask of what is padding, other tokens come."""
+    """The comparison above can fail: without the padding mask, the tokens differ."""
     split = mixed_split(tmp_path)
     how = GenerationParams(8, 16, LIMITS[type(tiny_backbone.family).__name__])
     right = reply_tokens(tiny_backbone, split, how)
@@ -133,7 +133,7 @@ def test_a_line_keeps_the_prompt_and_how_the_reply_ended(tiny_backbone, tmp_path
 
 
 def test_a_question_and_its_options_may_spell_control_tokens(tiny_backbone, tmp_path):
-    """With a picture and blind; what a reader sees of the prompt holds them, and one placeholder for the picture."""
+    """With a picture and blind, the prompt as stored contains the names, and one placeholder for the picture."""
     mark, how = tiny_backbone.family.placeholder, GenerationParams(8, 2)
     RED.save(tmp_path / "red.png")
 
@@ -184,7 +184,7 @@ def test_a_blind_question_keeps_all_text_but_its_markers(question, text):
 
 
 def test_blind_no_image_is_opened_encoded_or_given_to_the_model(tiny_backbone, tmp_path, monkeypatch):
-    """The images do not exist; the same check finds image tokens and tensors where they do."""
+    """The image files do not exist; where they do, the same check finds image tokens and tensors."""
     items = [asked(str(number), question, "red", "green", "blue") for number, (question, _) in enumerate(BLIND)]
     image_token = tiny_backbone.model.config.image_token_id
     given, generate = [], tiny_backbone.model.generate

@@ -1,4 +1,4 @@
-"""`slq evaluate`: a run on a person's images and captions, as the workflow would have measured it."""
+"""`slq evaluate`: a run on a user's images and captions, measured as the workflow does it."""
 
 import json
 import re
@@ -23,7 +23,7 @@ RUNS = [("mini-internvl", "slq"), ("mini-qwen3vl", "lora")]
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """Runs, and beside them the test split of the slice's mini-coco, in `data`."""
+    """Runs, with the test split of the slice's mini-coco beside them in `data`."""
     lab = Lab(tmp_path_factory.mktemp("lab"))
     settings = synthetic_split_settings(slice_config(), "mini-coco", "test")
     draw_split(settings, lab.root / "data" / "mini-coco" / "test")
@@ -41,7 +41,7 @@ def lines_of(split):
 
 @pytest.fixture
 def evaluate(lab, split, tmp_path):
-    """Calls the command on the split's images and these lines; the exit status."""
+    """Function that calls the command on the split's images and the given lines; returns the exit status."""
 
     def call(lines, *options, run=RUNS[0], images=split.root):
         text = "".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines)
@@ -53,13 +53,13 @@ def evaluate(lab, split, tmp_path):
 
 
 def state(folder):
-    """Every file below, with its content and its time."""
+    """Content and modification time of every file below a folder."""
     return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("run", RUNS, ids=" ".join)
 def test_its_recalls_are_those_of_the_workflow_and_nothing_else_is_written(lab, split, evaluate, tmp_path, capsys, run):
-    """With intervals; on a copy of the images alone, so that it reads nothing but what it is given."""
+    """Intervals agree too; the images are copied without the split's files, so that only the inputs are read."""
     folder = lab.run(*run)
     settings = read_json(folder / "run.json")["settings"]
     paths = {
@@ -72,7 +72,7 @@ def test_its_recalls_are_those_of_the_workflow_and_nothing_else_is_written(lab, 
     theirs = read_json(tmp_path / "theirs/mini-coco.json")
 
     images = shutil.copytree(split.root, tmp_path / "mine", ignore=shutil.ignore_patterns("*.json*"))
-    _ = lab.config  # written when it is first asked for
+    _ = lab.config  # written at its first use
     before = state(lab.root)
     capsys.readouterr()
     assert evaluate(lines_of(split), "--batch", 5, "--json", tmp_path / "mine.json", run=run, images=images) == 0
@@ -99,7 +99,7 @@ def test_without_a_file_to_write_it_only_prints(split, evaluate, tmp_path, capsy
 
 @pytest.mark.parametrize("run", RUNS, ids=" ".join)
 def test_captions_that_spell_control_tokens_are_texts(split, evaluate, tmp_path, run):
-    """To a backbone of whose words they are none, as any other such words."""
+    """Such names count as any other words unknown to the backbone."""
     results = []
     for number, word in enumerate(("<|image_pad|> <IMG_CONTEXT> <|im_end|>", "zebra lion mouse")):
         lines = [line | {"captions": [f"{text} {word}" for text in line["captions"]]} for line in lines_of(split)[:4]]
@@ -109,7 +109,7 @@ def test_captions_that_spell_control_tokens_are_texts(split, evaluate, tmp_path,
 
 
 def test_a_caption_with_a_word_that_has_no_embedding_names_its_item(split, evaluate, capsys, monkeypatch):
-    """Of a tokenizer that is not the weights' own."""
+    """The tokenizer has a token for which the weights have no embedding."""
 
     def load(*arguments):
         backbone = Backbone.load(*arguments)
@@ -138,7 +138,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_line_at_fault_is_one_message(split, evaluate, tmp_path, capsys, fault):
-    """Before a model is loaded."""
+    """The message comes before a model is loaded."""
     first, other = (item["image"] for item in split.items[:2])
     lines, message = FAULTS[fault]
     lines = [json.loads(json.dumps(line).replace("IMAGE", first).replace("OTHER", other)) for line in lines]

@@ -1,4 +1,4 @@
-"""Ranks as they are stored, counted by image; and other counts of them."""
+"""Ranks as they are stored, by image, and other ways to count them."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ COUNTS = [5, 7, 1, 6, 5, 2, 5, 5, 3, 5, 6, 5]  # captions of each image
 
 @pytest.fixture
 def vectors():
-    """Images, captions and their images; few values, so that there are ties."""
+    """Images, captions and each caption's image, with few values, so that ties occur."""
     random = np.random.default_rng(3)
     text_image = np.repeat(np.arange(len(COUNTS)), COUNTS)
     images = random.integers(-2, 3, (len(COUNTS), 3)).astype(np.float32)
@@ -91,7 +91,7 @@ def test_cutting_captions_changes_their_gallery_and_no_image_search(vectors):
 
 
 def own_set(vectors, images, captions):
-    """The part of a dataset with these images and captions, as a dataset of its own."""
+    """The part of a dataset with these images and captions, as a separate dataset."""
     own = np.array([images.index(image) for image in vectors[2][captions]])
     return vectors[0][images], vectors[1][captions], own
 
@@ -112,7 +112,7 @@ def test_folds_are_sets_of_their_own(vectors):
 @pytest.mark.parametrize("captions", [None, 1, 5])
 @pytest.mark.parametrize("fold", [None, 3])
 def test_a_variant_names_what_it_counts(vectors, names, captions, fold):
-    """Against datasets cut out by hand: the captions kept, the folds, each with its ids."""
+    """Kept captions and folds are compared with datasets cut out by hand, each with its ids."""
     table = build_variant_table(names, *vectors, RetrievalVariant("mine", captions, fold))
     assert set(table["variant"]) == {"mine"}
     for start in range(0, len(COUNTS), fold or len(COUNTS)):

@@ -1,4 +1,4 @@
-"""Ranks and recalls against a loop that anyone can read, and against trec_eval."""
+"""Ranks and recalls compared with a plain loop, and with trec_eval."""
 
 import platform
 import sys
@@ -22,7 +22,7 @@ from slq.evaluation.statistics import recalls_by_direction
 
 
 def naive_rank(query, gallery, positives, pessimistic=False):
-    """1 + the number of non-positives more similar than the best positive, or as similar."""
+    """1 + the number of non-positives more similar than the best positive; equal ones count too if pessimistic."""
     scores = [float(np.dot(query, item)) for item in gallery]
     best = max(score for score, positive in zip(scores, positives, strict=True) if positive)
     others = [score for score, positive in zip(scores, positives, strict=True) if not positive]
@@ -30,16 +30,16 @@ def naive_rank(query, gallery, positives, pessimistic=False):
 
 
 def naive_places(query, gallery, positives, pessimistic):
-    """Places of the positives in a sorted list, equal ones before the others or after them, in the gallery's order."""
+    """Places of the positives in a sorted list; among equals, positives are first or last, then gallery order."""
     scores = [float(np.dot(query, item)) for item in gallery]
     order = sorted(range(len(gallery)), key=lambda item: (-scores[item], positives[item] == pessimistic, item))
     return {item: place for place, item in enumerate(order, start=1) if positives[item]}
 
 
 def small_set(seed):
-    """Images, captions and their images: 1 to 7 captions an image, in no order, and far fewer values than items.
+    """Images, captions and each caption's image: 1 to 7 captions per image in any order, far fewer values than items.
 
-    Integers in three dimensions: ties are frequent, exact in float32, and some pictures are equal.
+    The values are integers in three dimensions: ties are frequent and exact in float32, and some pictures are equal.
     """
     random = np.random.default_rng(seed)
     count = int(random.integers(1, 25))
@@ -76,7 +76,7 @@ def test_ranks_equal_a_naive_loop(seed):
 
 
 def trec_eval(queries, gallery, query_image, gallery_image, pessimistic):
-    """`success` and `recall` at each K from trec_eval; where scores are equal, it puts the later of two names first."""
+    """`success` and `recall` at each K by trec_eval, which puts the later of two names first where scores are equal."""
     import pytrec_eval
 
     first, last = ("a", "z") if pessimistic else ("z", "a")
@@ -98,7 +98,7 @@ def trec_eval(queries, gallery, query_image, gallery_image, pessimistic):
 )
 @pytest.mark.parametrize("seed", range(200))
 def test_recalls_equal_trec_eval(seed):
-    """Any positive is its success, each positive its recall; K is often larger than the dataset."""
+    """Any positive counts for success, each positive for recall; K is often larger than the dataset."""
     images, texts, text_image = small_set(1000 + seed)
     numbers = np.arange(len(images))
     names = RetrievalIds([f"i{n}" for n in numbers], [f"c{n}" for n in range(len(texts))], text_image)
@@ -125,7 +125,7 @@ def test_more_queries_than_a_block():
 
 
 def test_equal_vectors_tie_whatever_the_block():
-    """257 queries are one more than a block: the last one, too, sees all 746 copies of its positive as equal to it."""
+    """257 queries are one more than a block; the last query, too, ties with all 746 copies of its positive."""
     random = np.random.default_rng(0)
     items = unit_vectors(random, 257, 896)
     gallery = np.concatenate([items, np.repeat(items[-1:], 746, axis=0)])
@@ -184,14 +184,14 @@ def test_no_ranks_have_no_recall():
 
 @pytest.fixture(scope="module")
 def coco_sized():
-    """As many images and captions as COCO's test set, the ten further captions at the end."""
+    """As many images and captions as in COCO's test set, with the ten further captions at the end."""
     random = np.random.default_rng(0)
     text_image = np.concatenate([np.repeat(np.arange(5000), 5), np.arange(10)])
     return unit_vectors(random, 5000, 64), unit_vectors(random, 25_010, 64), text_image
 
 
 def test_coco_takes_seconds_and_little_memory(coco_sized):
-    """30 s of processor and 2 GiB are allowed; about 3 s and 0.1 GiB are taken."""
+    """The limits are 30 s of CPU time and 2 GiB; about 3 s and 0.1 GiB are used."""
     tracemalloc.start()
     began = time.process_time()
     rank_all_directions(*coco_sized)

@@ -1,4 +1,4 @@
-"""Stored ranks counted again by `slq score`: the same numbers, and a message for what is not the run's own."""
+"""Stored ranks recounted by `slq score`: the same numbers, and a message for files that are not the run's own."""
 
 import re
 import time
@@ -17,7 +17,7 @@ RANKS, METRICS = "run/retrieval/set.ranks.parquet", "run/retrieval/set.json"
 
 
 def store(folder, images=20):
-    """What `evaluate_retrieval` writes for vectors of few values: images with 3 to 7 captions, and ties."""
+    """Write the files of `evaluate_retrieval` for vectors of few values: images with 3 to 7 captions, and ties."""
     random = np.random.default_rng(5)
     text_image = np.repeat(np.arange(images), 3 + np.arange(images) % 5)
     pictures = random.integers(-2, 3, (images, 3)).astype(np.float32)
@@ -45,7 +45,7 @@ def bytes_of(folder):
 
 
 def test_a_metrics_file_holds_every_count(results):
-    """Recalls by a plain loop over the stored rows; intervals around them; as many queries as the dataset has."""
+    """Recalls equal a plain loop over the stored rows; intervals lie around them; n is the number of queries."""
     content, table = read_json(results / METRICS), pd.read_parquet(results / RANKS)
     assert content["variant"] == "five" and set(content["variants"]) == {"all", "folds"}
     assert content["bootstrap"] == {"unit": "image", "resamples": 10_000, "seed": 0, "level": 0.95}
@@ -111,7 +111,7 @@ def renamed(table):
 
 
 def twice(table):
-    """The first row in place of the second, so that their number stays."""
+    """The table with its first row also in place of the second, so that the number of rows stays."""
     return table.loc[[0, 0, *range(2, len(table))]]
 
 

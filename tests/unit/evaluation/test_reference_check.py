@@ -1,4 +1,4 @@
-"""The reference check: a CLIP of the real class against its own features and a naive loop."""
+"""The reference check: a CLIP of the real class compared with its own features and a naive loop."""
 
 import json
 import re
@@ -23,7 +23,7 @@ from slq.sources.fetch import fetch_source
 from slq.synthetic.datasets import draw_split
 from tinyclip import make_clip
 
-LONG = "abc " * 40  # three tokens a word
+LONG = "abc " * 40  # three tokens per word
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +33,7 @@ def snapshot(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
-    """The test split of a synthetic dataset, the one that the slice draws: scenes 112 to 127."""
+    """Test split of a synthetic dataset, the one that the slice draws: scenes 112 to 127."""
     folder = tmp_path_factory.mktemp("data")
     settings = {"dataset": "mini-coco", "split": "test", "hub_layout": None, "style": "filled", "words": "plain"}
     draw_split({**settings, "first": 112, "count": 16, "seed": 7}, folder / "mini-coco" / "test")
@@ -49,7 +49,7 @@ def encoders(tmp_path_factory, snapshot):
 
 
 def features(snapshot, split):
-    """Oracle: unit vectors by transformers' own model, one image and one caption at a time."""
+    """Oracle: unit vectors of transformers' own model, one image and one caption at a time."""
     model = CLIPModel.from_pretrained(snapshot).eval()
     tokenizer = CLIPTokenizer.from_pretrained(snapshot)
     processor = CLIPImageProcessorPil.from_pretrained(snapshot)
@@ -66,7 +66,7 @@ def features(snapshot, split):
 
 
 def naive_recall(queries, gallery, own, k):
-    """Oracle: percent of queries with one of their own among the first K."""
+    """Oracle: percentage of queries with one of their own items among the first K."""
     hits = 0
     for number, query in enumerate(queries):
         ordered = sorted(range(len(gallery)), key=lambda item: -float(query @ gallery[item]))
@@ -76,7 +76,7 @@ def naive_recall(queries, gallery, own, k):
 
 @pytest.fixture(scope="session")
 def published(snapshot, data):
-    """R@5 of both directions on the synthetic dataset, of which five captions in turn belong to an image."""
+    """R@5 of both directions on the synthetic dataset, in which five consecutive captions belong to one image."""
     images, texts = features(snapshot, read_split(data, "mini-coco", "test"))
     return {
         "t2i": naive_recall(texts, images, lambda text, image: text // 5 == image, 5),
@@ -158,7 +158,7 @@ def test_a_wrong_value_names_set_direction_both_numbers_and_where_to_look(
 
 
 def test_a_caption_under_the_wrong_image_is_seen(encoders, data, published, tmp_path):
-    """What the check is for: the same pictures and texts, one image's captions exchanged with the next one's."""
+    """The check exists to find this fault: each image has the captions of the next one."""
     folder = tmp_path / "data" / "mini-coco" / "test"
     folder.parent.mkdir(parents=True)
     folder.symlink_to(data / "mini-coco" / "test")
@@ -194,7 +194,7 @@ def test_a_set_without_a_published_value_is_named_and_nothing_at_all_is_an_error
 
 @pytest.fixture
 def with_reference_encoder(checkout):
-    """A checkout whose mini preset has the hub's model as reference encoder; further options of a call."""
+    """Checkout whose mini preset has the hub's model as reference encoder."""
     part = {"model": "org/name", "revision": "main", "gb": 0}
     sources = {"small": {"parts": [part], "licence": "none", "account": "none"}}
     preset = {"reference_encoders": ["tiny"], "retrieval_datasets": ["mini-coco"], "retention_datasets": []}
@@ -204,7 +204,7 @@ def with_reference_encoder(checkout):
 
 
 def test_the_workflow_fetches_the_model_and_checks_it(with_reference_encoder, snapshot, published, tmp_path):
-    """By the real client from a hub on loopback; a wrong value ends the call with one message."""
+    """The real client fetches from a hub on loopback; a wrong value ends the call with one message."""
     files = {path.name: path.read_bytes() for path in snapshot.iterdir()}
     golden, file = (
         with_reference_encoder / "paper_tables/reference/reference_recalls.csv",
@@ -229,19 +229,19 @@ def test_the_workflow_fetches_the_model_and_checks_it(with_reference_encoder, sn
     assert {one["direction"]: one["measured"] for one in read_json(file)["checks"]} == published
 
 
-# ---- before anything that takes long: Snakemake's own scheduler, with a stand-in for all jobs ------------------------
+# ---- before any long job: Snakemake's own scheduler, with a stand-in for all jobs ------------------------------------
 
 STAND_IN = ROOT / "tests" / "reference_check" / "stand_in.py"
 LEARNING = ["mini-coco/train", "mini-coco/val"]
-LEARN = {"train", "sweep_learning_rates", "cache_features"}  # the jobs that do
+LEARN = {"train", "sweep_learning_rates", "cache_features"}  # the long jobs
 METHODS = ("full_ft", "lora", "slq")
-CHECKS = {"check_reference_recalls": "reference_check", "audit": "audit"}  # of a job its file
+CHECKS = {"check_reference_recalls": "reference_check", "audit": "audit"}  # the file of each job
 TARGETS = [f"results/mini/{name}.json" for name in CHECKS.values()]
 TARGETS += [f"results/mini/mini-internvl/{method}/seed1/run.json" for method in METHODS]
 
 
 def put_stand_in(folder):
-    """Every job of a checkout becomes the stand-in; what the rules ask for, and how, stays."""
+    """Replace every job of a checkout by the stand-in; the rules and their requests stay."""
     shutil.copy(STAND_IN, folder / "workflow/slq/stand_in.py")
     path = folder / "workflow/slq/jobs.py"
     head, begin, rest = path.read_text().partition("\n\n\ndef train(")
@@ -249,7 +249,7 @@ def put_stand_in(folder):
 
 
 def calls(folder, *arguments, ready=True, **environment):
-    """A call of the workflow and what the stand-in did, in order: (begin or end, job)."""
+    """Call the workflow; return the answer, and what the stand-in did, in order: (begin or end, job)."""
     put_stand_in(folder)
     if ready:  # trainings could start at once, while the check waits for a model and a dataset
         place(folder, *(f"scratch/data/{name}/manifest.json" for name in LEARNING))
@@ -283,9 +283,9 @@ def test_a_failed_check_leaves_no_training_begun(with_reference_encoder, check):
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_nor_where_one_failure_does_not_end_the_call(with_reference_encoder, check):
-    """With --keep-going, as the cluster's profile has it, Snakemake starts them: they refuse, each with one message.
+    """With --keep-going, as in the cluster's profile, Snakemake starts the jobs, and each refuses with one message.
 
-    Of SLQ it is what keeps prefixes for it.
+    For SLQ, the job that refuses is the one that caches prefixes.
     """
     answer, done = calls(with_reference_encoder, "--cores", "4", "--keep-going", STAND_IN_FAILS=check)
     assert answer.returncode == 1

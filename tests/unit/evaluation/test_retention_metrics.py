@@ -1,4 +1,4 @@
-"""From answers to a metrics file, by counts written out; and stored answers scored again."""
+"""Metrics files compared with counts written out, and stored answers scored again."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ TEN = [
     (item("e", "color", ["red"]), "red"),
     (item("f", "color", ["Red.", "crimson"]), "crimson"),
     (item("g", "color", ["blue"]), "red"),
-    (item("h", "color", ["green", "lime"]), "a green one"),  # contains it: a hit of MMMU's parser alone
+    (item("h", "color", ["green", "lime"]), "a green one"),  # contains it: a hit of MMMU's parser only
     (item("i", "count", ["2"]), "2.0"),
     (item("j", "count", ["2", "two"]), "three"),
 ]
@@ -84,7 +84,7 @@ def test_every_scorer_reads_the_same_answers_and_one_is_printed(ten):
 
 
 def test_what_guessing_would_have_added(ten):
-    """Of the four with options MMMU's parser reads none in "no idea": one of three, in ten items."""
+    """MMMU's parser reads no option in "no idea", one of four items with options: a guess among three, in ten items."""
     content, _ = score_answers("mmmu", "vlmevalkit-exact-2", ten)
     assert content["random_guess"] == pytest.approx(100 / 3 / 10)
     assert score_answers("realworldqa", "vlmevalkit-exact-2", ten)[0]["random_guess"] is None
@@ -105,7 +105,7 @@ def test_replies_that_ran_into_the_limit_are_counted(ten):
 
 def test_ocrbench_counts_hits(ten):
     content, _ = score_answers("ocrbench", "ocrbench-vlmevalkit-1", ten)
-    assert content["metrics"] == {"score": 7.0, "accuracy": 70.0}  # all but c, g and j hold an answer
+    assert content["metrics"] == {"score": 7.0, "accuracy": 70.0}  # all but c, g and j contain an answer
 
 
 # ---- slq score -------------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def test_ocrbench_counts_hits(ten):
 
 @pytest.fixture
 def results(ten, tmp_path):
-    """Two runs' answers with their metrics."""
+    """Results folder with the answers and metrics of two runs."""
     for run in ("one", "two"):
         write_answers(tmp_path / "results" / run / "retention" / "mmmu.json", "mmmu", "vlmevalkit-exact-2", ten)
     blind = said([entry for entry, _ in TEN], ["A"] * 10)
@@ -155,7 +155,7 @@ def test_a_changed_scorer_is_noticed_and_written_on_request_alone(results, monke
 
 
 def test_a_verdict_that_moves_between_two_items_is_noticed(results, monkeypatch):
-    """No score moves, but the items on which scorers differ do."""
+    """No score changes, but the items on which the scorers differ do."""
     rule = scorers.SCORERS["first-letter-1"].rule
     swap = {"a": False, "b": True}
     moved = replace(

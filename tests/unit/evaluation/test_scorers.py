@@ -1,4 +1,4 @@
-"""Every scorer on every reply of data/replies.yaml, whose cells were reasoned from the protocols, not from a run."""
+"""Every scorer on every reply of data/replies.yaml, whose cells were derived from the protocols, not from a run."""
 
 import os
 import random
@@ -20,7 +20,7 @@ OCR = ("ocrbench-vlmevalkit-1", "ocrbench-lmms-eval-2")
 HIT = {"hit": True, "miss": False}
 FRUIT = ["apple", "banana", "cherry", "dragon fruit"]
 
-# A line of the file; by scorer the letter that it reads (None but for multiple choice), and whether that is a hit.
+# A line of the file: by scorer, the letter that it reads (None except for multiple choice), and whether it is a hit.
 Case = namedtuple("Case", "item reply letters hits source")
 
 
@@ -29,7 +29,7 @@ def item(answers, options=(), type_="open", id_="1"):
 
 
 def read_cases():
-    """The lines of the file, in its order."""
+    """Yield the lines of the file in order."""
     data = yaml.safe_load((Path(__file__).parents[2] / "data" / "replies.yaml").read_text(encoding="utf-8"))
     for group in data["choices"]:
         scorers = LETTERS if len(group["options"]) <= 4 else LETTERS[:-1]
@@ -77,7 +77,7 @@ def test_both_parsers_of_mmmu_have_one_rule_for_open_questions():
             assert official == lmms_eval
 
 
-# Replies of models that think aloud, by the rule of lmms-eval alone, which takes tagged reasoning out first.
+# Replies with reasoning, for lmms-eval's rule only, which first removes tagged reasoning.
 THOUGHT = [
     ("<think>STOP</think>GO", "STOP", "Regular Text Recognition", {"ocrbench-lmms-eval-2": False}),
     ("<think>S T O P</think>\nGO", "STOP", FORMULA_TYPE, {"ocrbench-lmms-eval-2": False}),
@@ -110,11 +110,11 @@ def test_lmms_eval_reads_the_letter_behind_the_thinking(name, reply):
         ("a<think>x</think>b<think>y</think>c", "abc"),
         ("<analysis>x</analysis><think>y</think>B", "B"),
         ("x</think>y</think>B", "B"),  # the template wrote the opening tag
-        ("</think> x <think> B", "</think> x <think> B"),  # nothing closes it, and a closing tag alone is not alone
+        ("</think> x <think> B", "</think> x <think> B"),  # nothing closes it, and </think> is not the only tag
         ("<think>B", "<think>B"),
         ("<THINK>x</THINK>B", "<THINK>x</THINK>B"),
         ("<thinking>x</thinking>B", "<thinking>x</thinking>B"),
-        ("<think><think>x</think>y</think>B", "B"),  # the inner pair's end ends the outer one, and its own stands alone
+        ("<think><think>x</think>y</think>B", "B"),  # the first </think> ends the outer block; the second is alone
         ("<think>x</analysis>y</think>B", "B"),
         ("x</analysis><think>y</analysis>B", "B"),
         ("", ""),
@@ -133,7 +133,7 @@ def test_vlmevalkit_reads_no_letter_in_the_notice_of_a_failed_call():
 
 
 def transcript(order_seed):
-    """All verdicts, in the order of the file, computed in another."""
+    """All verdicts in the order of the file, computed in another order."""
     order = list(range(len(CASES)))
     random.Random(order_seed).shuffle(order)
     verdicts = {}
@@ -154,8 +154,8 @@ def test_no_verdict_depends_on_order_or_hash_seed():
     assert len(seen) == 1
 
 
-# What a reply may be made of: marks and words that the rules look for, and any code point at all. The last four: a
-# full-width B, a blank, half of a surrogate pair, a capital that is longer in lower case.
+# Parts of a reply: marks and words that the rules look for, and arbitrary code points. The last four: a full-width B, a
+# blank, half of a surrogate pair, a capital that is longer in lower case.
 PIECES = [
     *"ABCDZ .,:;!?'\"()[]{}*#$\\\n\t=-",
     *("answer is ", "so ", "1,000", "6e23", "banana"),

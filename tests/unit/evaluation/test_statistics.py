@@ -1,4 +1,4 @@
-"""Intervals and tests against plain loops, enumerations, and data of which the truth is known."""
+"""Intervals and tests compared with plain loops, enumerations, and data with a known truth."""
 
 from itertools import product
 from statistics import NormalDist
@@ -26,7 +26,7 @@ DRAWS, IMAGES, CAPTIONS = 1000, 200, 5
 
 
 def ranks_of(seed, images=9):
-    """A table of t2i ranks of an imagined method: 1 to 7 captions an image, whatever the seed."""
+    """Table of t2i ranks of an invented method, with 1 to 7 captions per image, the same for every seed."""
     counts = np.arange(images) % 7 + 1
     rows = [(f"{image}#{n}", str(image)) for image, count in enumerate(counts) for n in range(count)]
     table = pd.DataFrame(rows, columns=["query", "image"]).assign(direction="t2i")
@@ -50,7 +50,7 @@ def test_intervals_equal_a_plain_loop():
     table = ranks_of(1)
     values = np.sort(loop([table], seed=5, resamples=81)[:, 0])
     found = recall_intervals(compute_hits_per_image(table, "t2i"), seed=5, resamples=81)["R@5"]
-    # Of 81 sorted values, 2.5 % and 97.5 % of the way along are the third and the third last.
+    # Of 81 sorted values, the 2.5 % and 97.5 % quantiles are the third and the third last.
     assert (found.low, found.high) == pytest.approx((values[2], values[-3]))
     assert found.value == 100 * (table["rank"] <= 5).sum() / len(table)
 
@@ -84,14 +84,14 @@ def test_a_method_does_not_differ_from_itself():
 
 @pytest.fixture(scope="module")
 def draws():
-    """Hits (image, caption, draw), 60 % expected; those of an image resemble each other, with a correlation of 0.5."""
+    """Hits (image, caption, draw), 60 % expected, with a correlation of 0.5 within an image."""
     random = np.random.default_rng(11)
     chance = random.beta(0.6, 0.4, (IMAGES, 1, DRAWS))  # Beta(a, b): mean a / (a + b), correlation 1 / (1 + a + b)
     return random.random((IMAGES, CAPTIONS, DRAWS)) < chance
 
 
 def coverage(hits, queries):
-    """Share of draws, the columns of `hits`, whose interval holds 60 %."""
+    """Share of draws (columns of `hits`) whose interval contains 60 %."""
     low, high = percentile_interval(bootstrap_percentages(hits, queries, seed=3, resamples=1000))
     return np.mean((low <= 60) & (high >= 60))
 
@@ -105,7 +105,7 @@ def test_resampling_captions_would_be_too_narrow(draws):
 
 
 def test_equal_methods_are_told_apart_as_often_as_p_says(draws):
-    """Neighbouring draws stand for two equally good methods; every three draws fill the three recalls."""
+    """Neighbouring draws represent two equally good methods; every three draws fill the three recalls."""
     images, queries = np.arange(IMAGES), np.full(IMAGES, CAPTIONS)
     p = []
     for start in range(0, DRAWS - 5, 6):
@@ -125,7 +125,7 @@ def test_methods_on_other_images_or_captions_are_not_compared():
 
 @pytest.mark.parametrize("count", range(1, 11))
 def test_even_odds_equal_an_enumeration(count):
-    """All ways in which coins fall: those that fall as unevenly as seen, or more so."""
+    """The enumeration counts all coin falls at least as uneven as the observed one."""
     falls = [abs(2 * sum(coins) - count) for coins in product((0, 1), repeat=count)]
     for one in range(count + 1):
         uneven = abs(2 * one - count)
@@ -133,7 +133,7 @@ def test_even_odds_equal_an_enumeration(count):
 
 
 def test_even_odds_of_many_are_near_the_normal_law():
-    """12,300 against 12,700: too many to enumerate, and the numbers of ways fill 3,000 bytes."""
+    """12,300 against 12,700 are too many to enumerate: the binomial coefficients fill 3,000 bytes."""
     z = (400 - 1) / 25_000**0.5
     assert exact_binomial_p(12_300, 12_700) == pytest.approx(2 * NormalDist().cdf(-z), rel=0.01)
 
@@ -160,7 +160,7 @@ def test_mcnemar_needs_the_same_items(one, other, message):
 
 @pytest.mark.parametrize(("hits", "count"), [(0, 10), (10, 10), (7, 10), (430, 900), (790, 1000)])
 def test_an_accuracy_is_as_far_from_its_bounds_as_the_score_test_allows(hits, count):
-    """Wilson's bounds are the true shares from which the one seen is 1.96 standard errors away."""
+    """Wilson's bounds are the true shares from which the observed share is 1.96 standard errors away."""
     found = accuracy_interval(hits, count)
     assert found.value == 100 * hits / count and found.low <= found.value <= found.high
     for bound in (found.low / 100, found.high / 100):

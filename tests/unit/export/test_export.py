@@ -1,4 +1,4 @@
-"""Exports against evaluation: the same vectors, by sentence-transformers and by PEFT, without the package."""
+"""Exports compared with evaluation: the same vectors from sentence-transformers and PEFT, without the package."""
 
 import json
 import os
@@ -37,7 +37,7 @@ NEAR = 1e-4
 
 @pytest.fixture(scope="module")
 def third_family():
-    """The adapters of other families are found beside the package's own."""
+    """Adapters of further families, found beside the package's own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slq.models.families, "__path__", [*slq.models.families.__path__, str(THIRD), str(FIT)])
         yield
@@ -52,12 +52,12 @@ def lab(third_family, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def hub_lab(tmp_path_factory):
-    """Backbones that came from the hub, with spare rows in their embeddings."""
+    """Lab whose backbones came from the hub, with spare rows in their embeddings."""
     return Lab(tmp_path_factory.mktemp("hub"), HUB, spare=64)
 
 
 def nudged(snapshot, out):
-    """A copy of a snapshot, one of whose weights is another: as of another revision."""
+    """Copy of a snapshot in which one tensor differs, as in another revision."""
     shutil.copytree(snapshot, out)
     tensors = load_file(out / "model.safetensors")
     name = next(iter(tensors))
@@ -67,7 +67,7 @@ def nudged(snapshot, out):
 
 @pytest.fixture(scope="module")
 def elsewhere(lab, hub_lab, tmp_path_factory):
-    """What a Python without the package makes of the exports: vectors by case, and errors."""
+    """Vectors by case, and errors, of the exports in a Python without the package."""
     root = tmp_path_factory.mktemp("elsewhere")
     cases = {f"{one}-{method}": (lab.export(one, method), {}) for one, method in RUNS}
     exported, snapshot = hub_lab.export("mini-qwen3vl", "slq"), hub_lab.snapshot("mini-qwen3vl")
@@ -89,7 +89,7 @@ def elsewhere(lab, hub_lab, tmp_path_factory):
 
 
 def answers(root, cases):
-    """Vectors and errors of `use_without_us.py`, in a fresh environment that sees our packages and not ours."""
+    """Vectors and errors of `use_without_us.py`, in a fresh environment with our dependencies but not our package."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(root / "venv")], check=True)
     (packages,) = (root / "venv/lib").glob("python*/site-packages")
     (packages / "others.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
@@ -117,7 +117,7 @@ def answers(root, cases):
 
 @pytest.mark.parametrize(("backbone", "method"), RUNS)
 def test_sentence_transformers_makes_the_vectors_of_evaluation(lab, elsewhere, backbone, method):
-    """Texts and images, alone and batched together."""
+    """Texts and images are embedded separately and batched together."""
     vectors, errors = elsewhere
     ours = lab.vectors(backbone, method).numpy()
     assert f"{backbone}-{method}" not in errors
@@ -134,7 +134,7 @@ def test_an_image_and_a_text_make_one_vector_together(lab, elsewhere, name):
 
 
 def test_methods_make_different_vectors(lab):
-    """The comparison above can fail: what was learned matters."""
+    """The comparison above can fail: the learned weights change the vectors."""
     for backbone in BACKBONES:
         base, *others = (lab.vectors(backbone, method) for method in METHODS)
         assert all((base - other).abs().max() > 0.01 for other in others)
@@ -153,7 +153,7 @@ def test_a_copy_of_the_base_is_taken_and_another_refused(hub_lab, elsewhere):
 
 
 def test_a_whole_model_is_the_exports_own_though_its_base_is_on_the_hub(hub_lab, elsewhere):
-    """Not the untouched base, whose commit would be fetched, or whose copy is named."""
+    """The export uses neither the untouched base from the hub nor a copy of it given by name."""
     vectors, errors = elsewhere
     assert np.abs(vectors["whole"] - hub_lab.vectors("mini-qwen3vl", "full_ft").numpy()).max() < NEAR
     assert "expected sha256" in errors["whole, base given"] and "the base of this export" in errors["whole, base given"]
@@ -165,7 +165,7 @@ def test_a_whole_model_is_the_exports_own_though_its_base_is_on_the_hub(hub_lab,
 
 @pytest.mark.parametrize(("method", "needed"), [("slq", 313), ("base", 305)])
 def test_a_text_beyond_the_bases_positions_is_an_error(elsewhere, method, needed):
-    """The card promises it; the queries count too."""
+    """The card states this limit, to which the queries count too."""
     assert re.search(
         rf"ValueError: an input needs {needed} positions, and the language model has 256 .*: shorten it; it begins "
         "'user a red ring a",
@@ -174,7 +174,7 @@ def test_a_text_beyond_the_bases_positions_is_an_error(elsewhere, method, needed
 
 
 def card_lines(folder, snapshot=None):
-    """The Python that an export's card gives for PEFT alone, run as it stands; a hub's base is the snapshot's."""
+    """Run the Python that an export's card gives for PEFT only, and return its names; a hub base is the snapshot's."""
     code = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)[1]
     scope: dict = {}
     code = code.replace('"lab/backbone"', repr(str(snapshot)))
@@ -204,7 +204,7 @@ def test_peft_alone_makes_them_too_as_the_card_says(lab, name, method):
 
 @pytest.mark.parametrize(("place", "name"), [("lab", BACKBONES[0]), ("lab", BACKBONES[1]), ("hub_lab", BACKBONES[1])])
 def test_the_base_under_queries_generates_what_it_did(request, place, name):
-    """With the retriever on the same weights: token for token, and the same logits, after pictures too."""
+    """Compared with the untouched model, tokens are the same and logits agree, after pictures too."""
     lab = request.getfixturevalue(place)
     untouched, _ = lab.load(name, "base")
     model = card_lines(lab.export(name, "slq"), lab.snapshot(name))["model"].eval()
@@ -215,7 +215,7 @@ def test_the_base_under_queries_generates_what_it_did(request, place, name):
         how = {"max_new_tokens": 6, "do_sample": False, "return_dict_in_generate": True, "output_logits": True}
         before, after = (one.generate(**inputs, **how) for one in (untouched.model, model))
         assert torch.equal(before.sequences, after.sequences)
-        # To rounding: a matrix elsewhere in memory is multiplied in another order.
+        # Equal to rounding: a matrix at another address is multiplied in another order.
         assert all((one - other).abs().max() < 1e-6 for one, other in zip(before.logits, after.logits, strict=True))
 
 
@@ -238,7 +238,7 @@ def test_a_base_of_the_hub_is_pinned_and_stays_there(hub_lab):
 
 
 def test_queries_of_the_papers_size_are_under_a_megabyte(tmp_path):
-    """N = 20 at InternVL3-1B's width, in PEFT's form."""
+    """The test uses N = 20 queries at InternVL3-1B's width, in PEFT's format."""
     weights, out = tmp_path / "run", tmp_path / "out"
     weights.mkdir(), out.mkdir()
     queries = torch.randn(20, 896)
@@ -288,7 +288,7 @@ def refused(capsys, *arguments):
 
 
 def copied(lab, root, backbone="mini-internvl", method="slq"):
-    """A lab of its own, with one run of another's and that run's folder of results."""
+    """Separate lab with one run copied from another lab, and that run's results folder."""
     run, own = lab.run(backbone, method), Lab(root)
     for part in (f"scratch/backbones/{backbone}", f"scratch/runs/mini/{backbone}/{method}"):
         shutil.copytree(lab.root / part, own.root / part)
@@ -320,7 +320,7 @@ def test_a_method_that_export_does_not_know_is_refused_by_name(lab, tmp_path, ca
 
 
 def test_an_export_that_would_embed_otherwise_is_not_left_there(lab, tmp_path, capsys, monkeypatch):
-    """Queries half as long: the message has all four differences."""
+    """The queries are half as long, and the message lists all four differences."""
     run, out = lab.run("mini-internvl", "slq"), tmp_path / "out"
 
     write_whole = ExportFolder.write_query_tokens
@@ -340,7 +340,7 @@ def test_an_export_that_would_embed_otherwise_is_not_left_there(lab, tmp_path, c
 
 
 def test_what_cannot_be_loaded_again_is_not_left_there(lab, tmp_path, capsys, monkeypatch):
-    """Query tokens for which there are no rows."""
+    """The query tokens have no embedding rows."""
 
     def write_names(exported, count):
         add_query_tokens(exported.tokenizer, count)
@@ -370,7 +370,7 @@ def test_an_adapter_that_needs_the_package_cannot_travel(tmp_path, monkeypatch):
 
 
 def test_what_is_there_is_not_replaced(lab, tmp_path, capsys):
-    """An earlier export, which a person may have added to, and a file."""
+    """An earlier export, to which a user may have added files, is kept, and so is a file."""
     run, out = lab.run("mini-internvl", "base"), tmp_path / "out"
     out.mkdir()
     (out / "notes.txt").write_text("mine")
@@ -383,7 +383,7 @@ def test_what_is_there_is_not_replaced(lab, tmp_path, capsys):
 
 
 def test_a_folder_is_exported_to_by_whatever_name(tmp_path, monkeypatch):
-    """A link to an empty folder, which stays a link; the folder that one is in."""
+    """A link to an empty folder stays a link; the current folder works too."""
     (tmp_path / "out").mkdir()
     (tmp_path / "here").mkdir()
     (tmp_path / "link").symlink_to("out")

@@ -1,4 +1,4 @@
-"""Runs, exports and indices with any fault: a right result, or one message. Drawn by hypothesis (tests/odd.py)."""
+"""Runs, exports and indices with random faults (hypothesis, tests/odd.py): a correct result, or one message."""
 
 import shutil
 
@@ -83,7 +83,7 @@ def test_an_export(export, tmp_path_factory, name, times):
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"])
 def test_a_backbone_of_which_a_file_is_damaged(export, tmp_path, name):
-    """Cut off, as by a full disk, and something else, as by a proxy."""
+    """The file is cut off, as by a full disk, or has other content, as from a proxy."""
     snapshot = export.parents[1] / "scratch/backbones/mini-internvl"
     folder = shutil.copytree(snapshot, tmp_path / "mine")
     whole = (snapshot / name).read_bytes()

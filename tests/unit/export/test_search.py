@@ -1,4 +1,4 @@
-"""Searching a folder: exact, embedded once, whole after a kill, and what cannot be read is named."""
+"""Search in a folder: exact, embedded once, complete after a kill, with unreadable files named."""
 
 import os
 import re
@@ -39,7 +39,7 @@ def lab(tmp_path_factory):
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Nine plain pictures in two folders, a text beside them, and one of them twice."""
+    """Folder of nine plain pictures in two folders, with a text file, and one picture twice."""
     folder = tmp_path / "pictures"
     (folder / "more").mkdir(parents=True)
     for number, colour in enumerate(COLOURS):
@@ -50,7 +50,7 @@ def pictures(tmp_path):
 
 
 def searched(capsys, lab, folder, *arguments, run=("mini-qwen3vl", "slq")):
-    """Status, ranking [(cosine, path)], and everything printed, of a search."""
+    """Status, ranking [(cosine, path)] and all printed text of a search."""
     capsys.readouterr()
     where = [str(folder), "--sheet", str(folder.parent / "sheet.html")]
     status = main(["search", str(lab.run(*run)), *where, *map(str, arguments), *lab.config])
@@ -60,7 +60,7 @@ def searched(capsys, lab, folder, *arguments, run=("mini-qwen3vl", "slq")):
 
 
 def ranking(lab, folder, parts_of_query):
-    """Oracle: every file embedded as evaluation does it, all compared and sorted."""
+    """Oracle: every file embedded as in evaluation, compared and sorted."""
     backbone, retriever = lab.load("mini-qwen3vl", "slq")
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
     parts = [(backbone.family.process(Image.open(folder / name).convert("RGB")),) for name in files]
@@ -89,7 +89,7 @@ def test_finds_what_evaluation_would(lab, pictures, capsys, kind):
 
 def test_embeds_once_by_content(lab, pictures, capsys, tmp_path):
     first = searched(capsys, lab, pictures, "--text", QUERY, run=("mini-internvl", "slq"))
-    assert "9 of them newly embedded" in first[2]  # the copy is none more
+    assert "9 of them newly embedded" in first[2]  # the copy is not counted
     again = searched(capsys, lab, pictures, "--text", QUERY, run=("mini-internvl", "slq"))
     assert "0 of them newly embedded" in again[2] and again[1] == first[1]
     moved = shutil.copytree(pictures, tmp_path / "elsewhere" / "pictures")
@@ -155,7 +155,7 @@ def test_of_two_first_searches_the_later_takes_the_export_of_the_earlier(monkeyp
 
 
 def test_a_kept_export_is_of_the_code_that_writes_it():
-    """retriever.json says how vectors are read: an edit of what writes it makes another export."""
+    """retriever.json states how vectors are read, so an edit of the code that writes it leads to another export."""
     written_by = {"slq.export.folder", "slq.export.adapters", "slq.datasets.image_conversion", "slq.methods.adapter"}
     assert {*written_by, "slq.export.slq_retriever", "slq.models.families"} <= set(
         import_closure(*exporting.EMBEDDING_MODULES)
@@ -193,7 +193,7 @@ def test_a_text_beyond_the_positions_is_an_error_before_an_image_is_embedded(lab
     ],
 )
 def test_a_query_that_is_no_text_is_one_message(lab, pictures, capsys, query, words):
-    """Of a terminal in another encoding, too."""
+    """This includes text from a terminal in another encoding."""
     status, found, told = searched(capsys, lab, pictures, "--text", query)
     assert status == 1 and not found and words in told and told.count("\n") == 1
 
@@ -201,13 +201,13 @@ def test_a_query_that_is_no_text_is_one_message(lab, pictures, capsys, query, wo
 @pytest.mark.parametrize("run", [("mini-qwen3vl", "slq"), ("mini-internvl", "slq")], ids=" ".join)
 @pytest.mark.parametrize("name", ["<|image_pad|>", "<IMG_CONTEXT>", "<|im_end|>", "<|query_0|>"])
 def test_a_query_that_spells_a_control_token_is_a_text(lab, pictures, capsys, run, name):
-    """To a backbone of whose words it is none, as any other such word."""
+    """A control token's name counts as any other word unknown to the backbone."""
     found = [searched(capsys, lab, pictures, "--text", f"a {word} beside a ring", run=run) for word in (name, "zebra")]
     assert [status for status, *_ in found] == [0, 0] and found[0][1] == found[1][1] != []
 
 
 def test_a_query_with_a_word_that_has_no_embedding_is_one_message(lab, pictures, capsys, tmp_path):
-    """Of a tokenizer that is not the weights' own; before an image is embedded."""
+    """The tokenizer has a token without an embedding; the message comes before an image is embedded."""
     export = shutil.copytree(lab.export("mini-internvl", "slq"), tmp_path / "export")
     tokenizer = AutoTokenizer.from_pretrained(export)
     tokenizer.add_tokens(["zebra"])
@@ -256,14 +256,14 @@ def corners(images):
 
 
 def indexed(path, folder, embed=corners, batch_size=2):
-    """What became of a folder, and the vectors of its images, of an index that is read and written."""
+    """Result of embedding a folder, and the vectors of its images, with an index that is read and written."""
     index = Index.read(path)
     found = embed_folder(folder, index, embed, batch_size)
     return found, np.stack([index.vectors[content] for content in found.content_hashes])
 
 
 def test_goes_on_after_a_kill(pictures, tmp_path):
-    """Two batches of two were whole; what a torn write may have left is no index."""
+    """Two batches of two were complete; the remains of a torn write are not taken for an index."""
     script = [sys.executable, "-c", KILLED, str(tmp_path / "index"), str(pictures)]
     answer = subprocess.run(script, env={"PYTHONPATH": str(ROOT / "workflow")}, capture_output=True)
     assert answer.returncode == -signal.SIGKILL
@@ -296,7 +296,7 @@ def test_folders_behind_links_are_searched_and_what_cannot_be_followed_is_named(
     (tmp_path / "disk/deep").mkdir(parents=True)
     Image.new("RGB", (40, 60), (1, 2, 3)).save(tmp_path / "disk/deep/linked.png")
     (pictures / "disk").symlink_to("../disk")
-    (tmp_path / "disk/back").symlink_to("../pictures")  # a circle, which ends
+    (tmp_path / "disk/back").symlink_to("../pictures")  # a cycle of links
     (pictures / "gone").symlink_to("nowhere")
     os.mkfifo(pictures / "pipe.png")
     found, vectors = indexed(tmp_path / "index", pictures)
@@ -306,7 +306,7 @@ def test_folders_behind_links_are_searched_and_what_cannot_be_followed_is_named(
 
 
 def test_a_name_in_another_encoding_is_found_and_shown(lab, pictures, capsys):
-    """As a card from an old camera has it: `caf\\xe9.png` in Latin-1."""
+    """A memory card of an old camera has such a name: `caf\\xe9.png` in Latin-1."""
     (pictures / "red.png").rename(pictures / "caf\udce9.png")
     status, found, _ = searched(capsys, lab, pictures, "--text", QUERY, "--top", 10)
     assert status == 0 and "caf\\xe9.png" in [path for _, path in found]
@@ -335,7 +335,7 @@ def test_an_edited_file_is_looked_at_again(pictures, tmp_path):
 
 
 def test_an_edited_file_of_the_same_size_is_looked_at_again(pictures, tmp_path):
-    """Another color in a format that packs nothing: as many bytes as before, at another time."""
+    """Another colour in an uncompressed format gives the same size, at another time."""
     picture = pictures / "plain.bmp"
     Image.new("RGB", (40, 60), "blue").save(picture)
     indexed(tmp_path / "index", pictures)
@@ -381,7 +381,7 @@ def test_nearest_is_exact_and_ties_keep_their_order():
 
 
 def test_ten_thousand_images_are_searched_in_a_fifth_of_a_second(tmp_path):
-    """At InternVL3-1B's width, reading the index with it, in seconds of the processor; least of three."""
+    """CPU time at InternVL3-1B's width, including the read of the index; the least of three counts."""
     count, width = 10_000, 896
     vectors = np.random.default_rng(0).random((count, width), np.float32) - 0.5
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""docs/methods.md: a method from outside, (IA)³, is found, checked, built on both families, costed and exported."""
+"""docs/methods.md: an external method, (IA)³, is found, checked, built on both families, costed and exported."""
 
 import ast
 from copy import deepcopy
@@ -32,7 +32,7 @@ def method(tmp_path_factory):
 
 
 def without(part: str) -> str:
-    """The file, whose class lacks one part."""
+    """Source of the file with one part of its class removed."""
     tree = ast.parse(SOURCE)
     (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef))
     kept = [
@@ -106,7 +106,7 @@ def test_the_forecast_has_a_row_of_it(method, raw_config):
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_its_export_has_the_vectors_of_the_run(method, tmp_path, backbone, monkeypatch):
-    """Factors near one and not one; loaded as users load an export, with the run's own files."""
+    """The factors are near one but not one; the export is loaded as users load it, with the run's own files."""
     monkeypatch.setattr(exported, "CONFIG", lay_over(deepcopy(exported.CONFIG), ENTRY))
     lab = Lab(tmp_path)
     vectors, plain = lab.vectors(backbone, NAME), lab.vectors(backbone, "base")

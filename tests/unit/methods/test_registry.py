@@ -1,4 +1,4 @@
-"""Methods by name: which there are, that finding them costs nothing, and that no other file knows one by its name."""
+"""Methods by name: which exist, that finding them is cheap, and that no other file refers to one by name."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ from slq.methods.registry import BASE, find_method, list_methods
 
 METHODS = ["base", "full_ft", "lora", "slq"]
 QUOTED = re.compile(rf"""["']({"|".join(METHODS)})["']""")
-# Lines in which a quoted name is none of a method's, by file: how many, and what it is.
+# Quoted names that mean something other than a method, by file: number of lines, and meaning.
 OTHER_MEANINGS = {
     "workflow/slq/cli.py": (1, "the program"),
     "workflow/slq/claims/paper_audit.py": (1, "the check of base scores"),
@@ -28,7 +28,7 @@ OTHER_MEANINGS = {
 
 
 def test_a_method_is_quoted_in_its_own_files_alone():
-    """Beside `slq/methods`: config.yaml, reference data and tests."""
+    """Apart from `slq/methods`, only config.yaml, reference data and tests quote one."""
     files = [ROOT / "Snakefile", *(path for path in (ROOT / "workflow").rglob("*") if path.is_file())]
     found = {}
     for path in files:
@@ -42,7 +42,7 @@ def test_a_method_is_quoted_in_its_own_files_alone():
 
 
 def test_no_list_in_a_file_names_them():
-    """As YAML has them, without quotes."""
+    """YAML files contain names without quotes."""
     for path in [*(ROOT / "workflow/schemas").iterdir(), *(ROOT / "workflow/rules").iterdir()]:
         assert not re.search(r"\b(full_ft|lora)\b", path.read_text()), path
 

@@ -1,4 +1,4 @@
-"""With SLQ's adapter loaded the backbone answers as base does, token for token; and the check of that can fail."""
+"""With SLQ's adapter loaded, the backbone's answers equal base's token for token; and this check can fail."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from slq.training import run as training_run
 
 
 def changed_answers(slice_, backbone):
-    """The check: ids of the questions that a backbone answers with other tokens than base."""
+    """Ids of the questions that a backbone answers with other tokens than base."""
     base, _ = slice_.load("base")
     replies = [reply_tokens(one, slice_.questions, GenerationParams(8, 16)) for one in (base, backbone)]
     assert len(replies[0]) == 16 and len(set(map(tuple, replies[0]))) > 2
@@ -22,7 +22,7 @@ def changed_answers(slice_, backbone):
 
 
 def test_a_reply_ends_at_its_end_token_whatever_stands_beside_it_in_a_batch(slice_):
-    """With a word as a second end token, so that replies of one batch end at different places."""
+    """A word is a second end token, so that replies of one batch end at different places."""
     backbone, _ = slice_.load("base")
     whole = reply_tokens(backbone, slice_.questions, GenerationParams(8, 16))
     ends = {backbone.tokenizer.eos_token_id, whole[0][0]}
@@ -43,7 +43,7 @@ def test_with_slqs_adapter_loaded_the_answers_are_bases_token_for_token(slice_):
 
 
 def test_the_adapter_is_really_loaded(slice_):
-    """Not zero, not what it began as, and retrieval sees it: vectors are neither base's nor those of the beginning."""
+    """It is not zero, differs from its initial value, and gives vectors unlike base's and the initial ones."""
     backbone, retriever = slice_.load("slq")
     start = build_retriever("slq", slice_.load("base")[0], slice_.settings("slq")["hyperparameters"], SEED)
     assert retriever.backbone is backbone
@@ -57,7 +57,7 @@ def test_the_adapter_is_really_loaded(slice_):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_proved_methods_train_nothing_that_generation_passes_through(slice_, method):
-    """What the rules read of a method is what the method does; base is what they are compared with."""
+    """`inherits_retention`, which the rules read, is true of exactly these methods; base is the reference."""
     backbone, retriever = slice_.load(method)
     inside = {id(parameter) for parameter in backbone.model.parameters()}
     trained = [id(parameter) for _, parameter in retriever.named_trainable_parameters()]
@@ -71,7 +71,7 @@ def test_the_check_fails_for_a_tuned_backbone(slice_, method):
 
 
 def test_the_check_fails_for_one_weight_that_tips_every_answer(slice_):
-    """One entry of the last norm's scale, so large that it alone decides: among all words, for one of two."""
+    """One entry of the last norm's scale becomes so large that it alone decides between two words."""
     backbone, _ = slice_.load("slq")
     base = reply_tokens(backbone, slice_.questions, GenerationParams(1, 16))
     words = backbone.model.lm_head.weight.detach()

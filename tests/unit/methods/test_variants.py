@@ -1,4 +1,4 @@
-"""A variant of a method in a preset: its hyperparameters, its label and colour, what its jobs are told, and faults."""
+"""A variant of a method in a preset: its hyperparameters, label and colour, the settings of its jobs, and faults."""
 
 import json
 
@@ -16,7 +16,7 @@ METHODS = ("base", "full_ft", "lora", "slq")
 
 @pytest.fixture
 def with_variant(raw_config):
-    """The mini preset with SLQ of four queries beside its own."""
+    """The mini preset with SLQ of four queries beside its own SLQ."""
     preset = raw_config["presets"]["mini"]
     preset["methods"] = ["base", "slq-n4", "full_ft", "lora", "slq"]
     preset["hyperparameters"]["slq-n4"] = {"of": "slq", "queries": 4}
