@@ -1,4 +1,4 @@
-"""Dual encoders: adapters against transformers' own features, and small ones made here."""
+"""Dual encoders: adapters compared with transformers' own features, and small encoders trained here."""
 
 import random
 
@@ -31,14 +31,14 @@ from tinyblip import make_blip
 from tinyclip import make_clip
 
 TEXTS = ["a red circle", "on the left there is a green ring and on the right a blue square", "A Dog, (a cat)... it's!"]
-PLAIN = [*TEXTS[:2], "a dog, a cat it's"]  # as BLIP's authors hand it to the tokenizer
+PLAIN = [*TEXTS[:2], "a dog, a cat it's"]  # as BLIP's authors pass it to the tokenizer
 MADE = ("mini-clip", "mini-blip")
 FEW = {"steps": 80, "batch_size": 32}
 
 
 @pytest.fixture(scope="module")
 def images():
-    """Pictures of noise of several sizes and shapes."""
+    """Pictures of noise, of several sizes and shapes."""
     draw = np.random.default_rng(0)
     return [Image.fromarray(draw.integers(0, 255, (h, w, 3), np.uint8)) for h, w in [(56, 56), (40, 90), (128, 64)]]
 
@@ -54,12 +54,12 @@ def blip(tmp_path_factory):
 
 
 def far_apart(vectors):
-    """Whether no two of these unit vectors are alike, so that a mistake would be seen."""
+    """Whether no two of these unit vectors are close, so that a mistake would be seen."""
     return (vectors @ vectors.T - 2 * torch.eye(len(vectors))).max() < 0.99
 
 
 def test_clip_is_its_own_features(clip, images):
-    """Texts that need no cut, in one padded batch and one by one; of cuts see test_reference_check.py."""
+    """The texts need no truncation (test_reference_check.py has those that do), in one padded batch and one by one."""
     model = CLIPModel.from_pretrained(clip).eval()
     tokenizer, processor = CLIPTokenizer.from_pretrained(clip), CLIPImageProcessorPil.from_pretrained(clip)
     encoder = DualEncoder.load(clip)
@@ -94,7 +94,7 @@ def test_blip_is_its_own_similarity_without_the_matching_head(blip, images):
     ("long", "kept"),
     [
         ("a " * 40, "a " * 30),  # words
-        ("abc " * 30, "abc " * 11),  # tokens: 3 a word, 35 with the two that open and close
+        ("abc " * 30, "abc " * 11),  # tokens: 3 per word, 35 with start and end
         ("a.b! c", "a b c"),
         ("  Two\n  LINES ", "two lines"),
     ],
@@ -107,7 +107,7 @@ def test_blip_reads_as_much_as_its_authors_evaluation(blip, long, kept):
 
 @pytest.mark.parametrize("which", ["clip", "blip"])
 def test_a_caption_that_spells_a_control_token_is_read_to_its_end(request, which):
-    """CLIP reads a text out at its first end token, so what stands behind a spelled one would not count."""
+    """CLIP reads a text out at its first end token, so text behind a spelled end token would be ignored."""
     encoder = DualEncoder.load(request.getfixturevalue(which))
     control = encoder.tokenizer.all_special_ids
     for name in encoder.tokenizer.all_special_tokens:
@@ -123,7 +123,7 @@ def test_a_caption_that_spells_a_control_token_is_read_to_its_end(request, which
 
 
 def test_ids_of_other_captions_are_the_tokenizers_own(clip, blip):
-    """In a batch, padded and cut."""
+    """Ids are compared in a batch, padded and truncated."""
     for folder in (clip, blip):
         encoder = DualEncoder.load(folder)
         texts = [*TEXTS, "", "<|end", "[SEP", "\u00e9 \u2028 \U0001f600 it's", "a " * 100]
@@ -134,7 +134,7 @@ def test_ids_of_other_captions_are_the_tokenizers_own(clip, blip):
 
 
 def test_a_caption_with_a_word_that_has_no_embedding_names_its_item(clip, images, tmp_path):
-    """Of a tokenizer that is not the weights' own; before an image is embedded."""
+    """The tokenizer has a token without an embedding; the message comes before an image is embedded."""
     encoder = DualEncoder.load(clip)
     encoder.tokenizer.add_tokens(["zebra"])
     encoder.encode_images = lambda _: pytest.fail("images were embedded first")
@@ -162,12 +162,12 @@ def test_weights_that_do_not_fit_are_refused(blip, tmp_path):
         DualEncoder.load(tmp_path)
 
 
-# ---- made here -------------------------------------------------------------------------------------------------------
+# ---- trained here ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A few drawn scenes to learn from, and others to be tried on."""
+    """Drawn scenes to train on, and others for validation."""
     folder = tmp_path_factory.mktemp("data")
     shared = {"dataset": "mini-coco", "hub_layout": None, "style": "filled", "words": "plain", "seed": 7}
     draw_split(shared | {"split": "train", "first": 0, "count": 96}, folder / "mini-coco" / "train")
@@ -177,13 +177,13 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def entry(raw_config):
-    """The settings of an encoder of config.yaml, as its rule hands them over, but for the number of steps."""
+    """Function that returns an encoder's settings as its rule passes them, with some of them changed."""
     return lambda name, **changes: job_settings.pretrain_encoder_settings(raw_config, name) | changes
 
 
 @pytest.fixture(scope="module")
 def made():
-    """Snapshots of a few steps, by name: made once."""
+    """Snapshots of a few steps by name, each trained once."""
     return {}
 
 
@@ -196,7 +196,7 @@ def snapshot(request, made, entry, data, tmp_path_factory):
 
 
 def test_a_few_steps_are_better_than_none(snapshot, entry, data, tmp_path):
-    """By pairs that were not learned; what is loaded is what was saved."""
+    """The pairs were not trained on, and the loaded encoder is the saved one."""
     name = read_json(snapshot / "manifest.json")["source"]["encoder"]
     split, untrained = read_split(data, "mini-coco", "val"), build_encoder(entry(name), tmp_path)
 
@@ -214,7 +214,7 @@ def test_a_few_steps_are_better_than_none(snapshot, entry, data, tmp_path):
 
 
 def test_a_caption_has_its_vector_of_a_batch(snapshot, data):
-    """Padding changes nothing, and a text is closed: its last token is not one of its words."""
+    """Padding changes nothing, and a text has an end token: its last token is not a word."""
     encoder, split = DualEncoder.load(snapshot), read_split(data, "mini-coco", "val")
     captions = [text for item in split.items[:4] for text in item["captions"]]
     assert len({len(text.split()) for text in captions}) > 1
@@ -242,7 +242,7 @@ def test_the_same_settings_make_the_same_bytes_and_another_seed_others(name, ent
 
 
 def test_a_batch_shows_no_image_twice(entry, data, tmp_path, monkeypatch):
-    """Two captions of one image would be each other's negatives."""
+    """Two captions of one image would be negatives of each other."""
     encoder, split = build_encoder(entry("mini-clip"), tmp_path), read_split(data, "mini-coco", "train")
     loss_at = build_contrastive_loss(encoder, split, len(split.items), random.Random(0))
     pixels = encoder.preprocess_images([split.open(item["image"]) for item in split.items])

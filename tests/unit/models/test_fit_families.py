@@ -1,4 +1,4 @@
-"""Families that docs/backbones.md calls fit, built tiny of their real classes; what is said of those that are not."""
+"""Families that docs/backbones.md calls fit, built tiny from their real classes, and the messages for the others."""
 
 import sys
 
@@ -26,7 +26,7 @@ LORA = {"rank": 2, "alpha": 4, "dropout": 0.0}
 
 @pytest.fixture(autouse=True, scope="module")
 def adapters():
-    """The tests' adapters are found beside the package's own."""
+    """Test adapters, found beside the package's own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slq.models.families, "__path__", [*slq.models.families.__path__, str(FIT), str(THIRD)])
         yield
@@ -54,7 +54,7 @@ def slq_on(backbone, count=4):
 
 @pytest.mark.parametrize("name", [*TINY, "mini-llava", "tiny-llava-next"])
 def test_a_text_may_spell_every_control_token_of_a_family(name, tmp_path):
-    """As with any other word that is none of the backbone's: alone, in training, beside an image, in re-ranking."""
+    """Control tokens' names count as unknown words: alone, in training, beside an image and in re-ranking."""
     backbone = made(name, tmp_path)
     pixels, retriever, read = backbone.family.process(RED), slq_on(backbone), read_truth(backbone)
     found = []
@@ -74,14 +74,14 @@ def test_a_text_may_spell_every_control_token_of_a_family(name, tmp_path):
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_calls_equal_the_whole_sequence(backbone, case):
-    """Read twice, with another batch between."""
+    """Each batch is read twice, with another batch in between."""
     compare_with_the_whole_sequence(
         slq_on(backbone), [tokenize_message(backbone, parts) for parts in messages(backbone, case)]
     )
 
 
 def test_its_positions_are_the_stock_forwards(backbone):
-    """Without padding, the stock forward left to its own positions gives the same states as the adapter's."""
+    """Without padding, the stock forward with its own positions gives the same hidden states as the adapter."""
     inputs = collate(
         backbone, [tokenize_message(backbone, parts) for parts in messages(backbone, "text after image")[:1]]
     )
@@ -92,7 +92,7 @@ def test_its_positions_are_the_stock_forwards(backbone):
 
 
 def test_parts_of_a_batch_that_are_read_in_turn_keep_to_themselves(backbone):
-    """As training reads them: vectors of all parts, then the gradient of each."""
+    """The parts are read as in training: first the vectors of all parts, then the gradient of each."""
     retriever = slq_on(backbone)
     batch = [tokenize_message(backbone, parts) for parts in messages(backbone, "mixed")]
     side = MicroBatches(retriever, batch, micro_batch_size=2)
@@ -107,7 +107,7 @@ def test_parts_of_a_batch_that_are_read_in_turn_keep_to_themselves(backbone):
 
 
 def test_a_stored_prefix_is_read_as_the_one_that_ran(backbone):
-    """Kept in one batch and read in others, so that it is padded otherwise; of windows shorter than it, too."""
+    """A prefix stored in one batch is read in others with other padding, and may be longer than a sliding window."""
     retriever = slq_on(backbone)
     batch = [tokenize_message(backbone, parts) for parts in messages(backbone, "mixed")]
     with torch.no_grad():
@@ -120,7 +120,7 @@ def test_a_stored_prefix_is_read_as_the_one_that_ran(backbone):
 
 
 def test_an_images_prefix_is_gone_on_from_by_each_of_its_texts(backbone):
-    """Re-ranking: with a prefix that is reused and without, the same."""
+    """Re-ranking gives the same scores with and without reuse of the prefix."""
     turns, read = asked(backbone), read_truth(backbone)
     found = [score_next_tokens(backbone, turns, read, inference(3, reuse_prefix=reuse)) for reuse in (True, False)]
     assert (found[0] - found[1]).abs().max() < 1e-5 and found[1].std(0).min() > 1e-5
@@ -128,7 +128,7 @@ def test_an_images_prefix_is_gone_on_from_by_each_of_its_texts(backbone):
 
 @pytest.mark.parametrize("name", ["tiny-gemma3", "tiny-qwen2_5_vl", "tiny-glm4v", "tiny-smolvlm"])
 def test_the_methods_that_fit_it_train_its_language_model(tmp_path, name):
-    """The others are refused before anything trains, by what they lack."""
+    """Other methods are refused before training, with a message that names what the model lacks."""
     lacks = {
         "tiny-glm4v": {"lora": r"Glm4vFor\w+ has no gate_proj in model\.model\.language_model\.layers, .*; lora does"},
         "tiny-smolvlm": {
@@ -147,11 +147,11 @@ def test_the_methods_that_fit_it_train_its_language_model(tmp_path, name):
         assert all(parameter.grad is not None for parameter in retriever.trainable_parameters())
 
 
-# ---- what cannot be
+# ---- what is refused
 
 
 def test_layers_of_unequal_shapes_are_not_stored(tmp_path):
-    """Told by name, and not by a shape error of torch."""
+    """The message names the setting; it is not a shape error of torch."""
     backbone = made("tiny-gemma3", tmp_path)
     prefix = prefill(backbone, collate(backbone, [tokenize_message(backbone, messages(backbone, "one text")[0])]))
     layer = prefix.kv_cache.layers[1]
@@ -161,7 +161,7 @@ def test_layers_of_unequal_shapes_are_not_stored(tmp_path):
 
 
 def test_a_cache_whose_state_cannot_be_put_back_is_refused_by_name_before_anything_trains():
-    """Qwen3.5: most of its layers are recurrent."""
+    """Most layers of Qwen3.5 are recurrent."""
     config = AutoConfig.for_model("qwen3_5")
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config)
@@ -193,13 +193,13 @@ def test_an_unknown_method_does_not_train_in_silence(tiny_backbone):
         build_retriever("prompts", tiny_backbone, {"queries": 4}, seed=0)
 
 
-# ---- longer than the positions that the model has
+# ---- inputs longer than the model's positions
 
 
 def test_what_is_longer_than_the_positions_is_refused_wherever_it_is_embedded(tiny_backbone):
-    """Retrieval and training: a caption; with the queries behind it, alone and from a store; a candidate's text."""
+    """Retrieval and training: a caption, also with queries, alone and from a cache; re-ranking: a candidate's text."""
     limit = tiny_backbone.model.config.get_text_config().max_position_embeddings
-    words = limit - 5  # of the turn
+    words = limit - 5  # tokens of the turn itself
     fits, long = (tokenize_message(tiny_backbone, (" ".join(["ring"] * count),)) for count in (words, words + 1))
     assert len(fits.ids) == limit
     base, slq = build_retriever("base", tiny_backbone, {}, 0), slq_on(tiny_backbone)

@@ -1,4 +1,4 @@
-"""How questions' images become tokens and pixels, against transformers' own processors."""
+"""Tokens and pixels of questions' images, compared with transformers' own processors."""
 
 import pytest
 import torch
@@ -21,13 +21,13 @@ def pictures(sizes=SIZES):
 
 
 def side(backbone):
-    """Pixels along a tile."""
+    """Pixels along the side of a tile."""
     return backbone.family.image_processor.size.height
 
 
 @pytest.fixture
 def internvl(raw_config, tmp_path):
-    """With positions for six pictures of thirteen tiles."""
+    """Untrained InternVL with positions for six pictures of thirteen tiles."""
     entry = raw_config["backbones"]["mini-internvl"]
     entry["pretrain"]["model"]["text_config"]["max_position_embeddings"] = 1024
     return sharpen(untrained("mini-internvl", entry, tmp_path))
@@ -39,7 +39,7 @@ def qwen3vl(raw_config, tmp_path):
 
 
 class NoVideos(InternVLProcessor):
-    """transformers' processor without the part for videos, which needs torchvision; the rest is its own."""
+    """transformers' processor without its video part, which needs torchvision; the rest is unchanged."""
 
     @classmethod
     def get_attributes(cls):
@@ -59,7 +59,7 @@ def stock(backbone):
 
 @pytest.mark.parametrize("most", [1, 2, 6, 12])
 def test_internvls_tiles_are_those_of_its_own_processor(internvl, most):
-    """Token ids and pixels of a question about six pictures of other numbers of tiles, and of each alone."""
+    """Token ids and pixels agree for a question about six pictures with different tile counts, and about each alone."""
     processor, images = stock(internvl), pictures()
     for some in [images, *([image] for image in images)]:
         parts = tuple(internvl.family.process(image, max_tiles=most) for image in some)
@@ -76,7 +76,7 @@ def test_internvls_tiles_are_those_of_its_own_processor(internvl, most):
 
 
 def test_internvls_enlarged_picture_is_cut_into_more_tiles(internvl):
-    """By the rule for pictures whose sides compare alike: the larger grid, if the picture fills half of it."""
+    """If two grids fit the aspect ratio equally, the larger one is used where the picture fills half of it."""
     (image,) = pictures([(side(internvl),) * 2])
     length = internvl.model.config.image_seq_length
     tiles = [internvl.family.process(image, 12, enlarge).num_tokens // length for enlarge in (1, 2, 3)]
@@ -84,7 +84,7 @@ def test_internvls_enlarged_picture_is_cut_into_more_tiles(internvl):
 
 
 def test_internvls_tiles_of_one_question_have_a_limit_in_all(internvl):
-    """VLMEvalKit: max(1, min(max_num, 64 // images)), of each image the same."""
+    """VLMEvalKit's rule is max(1, min(max_num, 64 // images)), the same for each image."""
     family, (image,) = internvl.family, pictures([(6 * side(internvl), 2 * side(internvl))])
     limits = {"max_tiles": 12, "all_tiles": 64}
     for number in (1, 5, 6, 7, 65):
@@ -122,7 +122,7 @@ def test_qwen3vls_pictures_are_those_of_its_image_processor(qwen3vl, limits):
 
 
 def test_a_limit_reaches_every_image_of_a_set(internvl, tmp_path, monkeypatch):
-    """And a batch whose pictures have other numbers of tiles gives each question its own."""
+    """In a batch of pictures with different numbers of tiles, each question also gets its own reply."""
     for number, image in enumerate(pictures()):
         image.save(tmp_path / f"{number}.png")
     fields = {"question": "what color", "options": [], "answers": ["x"], "type": "open"}
@@ -142,7 +142,7 @@ def test_a_limit_reaches_every_image_of_a_set(internvl, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["mini-internvl", "mini-qwen3vl"])
 def test_an_instruction_stands_behind_the_content_and_reaches_the_vectors(raw_config, tmp_path, name):
-    """`prompt` in config.yaml, from settings to vectors: on captions and images apart."""
+    """`prompt` in config.yaml reaches the vectors, separately for captions and images."""
     backbone = sharpen(untrained(name, raw_config["backbones"][name], tmp_path))
     picture = backbone.family.process(Image.new("RGB", (30, 20), "red"))
     for content, mark in (("a red circle", "a red circle"), (picture, backbone.family.placeholder)):

@@ -1,4 +1,4 @@
-"""LLaVA-NeXT's adapter against transformers' own processor and full forward, on a tiny random model of the class."""
+"""LLaVA-NeXT's adapter compared with transformers' own processor and full forward, on a tiny random model."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ SIZES = [(64, 64), (90, 61), (61, 90), (200, 31), (31, 200), (57, 56), (640, 480
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory):
-    """An untrained, sharpened model, whose tokenizer puts a token before every text, as those of LLaVA-NeXT do."""
+    """Untrained, sharpened model whose tokenizer puts a token before every text, as LLaVA-NeXT's does."""
     made = sharpen(untrained("tiny-llava-next", ENTRY, tmp_path_factory.mktemp("llava-next")))
     start = ("<|im_start|>", made.tokenizer.convert_tokens_to_ids("<|im_start|>"))
     made.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
@@ -40,7 +40,7 @@ def backbone(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def processor(backbone):
-    """The model's own: it expands the image tokens itself."""
+    """The model's own processor, which expands the image tokens itself."""
     return LlavaNextProcessor(
         LlavaNextImageProcessorPil(**ENTRY["pretrain"]["image_processor"]),
         backbone.tokenizer,
@@ -51,13 +51,13 @@ def processor(backbone):
 
 
 def noisy(size, seed=0):
-    """A picture that is nowhere the same."""
+    """A picture of noise."""
     pixels = torch.randint(0, 256, (size[1], size[0], 3), generator=torch.Generator().manual_seed(seed))
     return Image.fromarray(pixels.to(torch.uint8).numpy())
 
 
 def stock(backbone, processor, **inputs):
-    """Unit vectors of the last token, by the stock forward of the whole model on what its own processor gives."""
+    """Unit vectors of the last token: the stock forward of the whole model on its own processor's inputs."""
     batch = processor(**inputs, return_tensors="pt", padding=True)
     with torch.no_grad():
         states = backbone.model(**batch, output_hidden_states=True).hidden_states[-1]
@@ -74,7 +74,7 @@ def test_an_image_has_as_many_tokens_as_the_model_makes_of_it(backbone, processo
 
 
 def test_tokens_of_the_released_sizes(backbone, monkeypatch):
-    """336 pixels a tile, patches of 14: what the processor of the released models says of photographs."""
+    """336 pixels per tile and patches of 14: the counts of the released models' processor for photographs."""
     config = type(backbone.model.config)()
     monkeypatch.setattr(backbone.family, "config", config)
     own = LlavaNextProcessor(LlavaNextImageProcessorPil(), backbone.tokenizer, patch_size=14)
@@ -87,7 +87,7 @@ def test_tokens_of_the_released_sizes(backbone, monkeypatch):
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_vectors_are_those_of_transformers_own_processor_and_forward(backbone, processor, name):
-    """Portrait and landscape, alone and together, images and texts."""
+    """Pictures are portrait and landscape, alone and batched; texts are compared too."""
     encoder = MllmEncoder(backbone, WORDS, template=TEMPLATES[name])
     images = [noisy(size, seed) for seed, size in enumerate([(90, 61), (61, 90), (64, 64), (200, 31)])]
     turn = TEMPLATES[name].replace("{turn}", WORDS["image"].replace("{image}", "<image>"))
@@ -105,7 +105,7 @@ def test_vectors_are_those_of_transformers_own_processor_and_forward(backbone, p
 
 
 def test_images_may_be_stretched_before_they_are_cut(backbone, processor):
-    """VLM2Vec's own evaluation makes every image a square first."""
+    """VLM2Vec's own evaluation first makes every image a square."""
     encoder = MllmEncoder(backbone, WORDS, template="{turn}", images={"square": 112})
     image = noisy((90, 61))
     turn = WORDS["image"].replace("{image}", "<image>")

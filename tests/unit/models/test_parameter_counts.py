@@ -1,4 +1,4 @@
-"""Parameters on the real shapes: the paper's backbones on the meta device, from numbers, without a download."""
+"""Parameters on the real shapes: the paper's backbones on the meta device, built from numbers without a download."""
 
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -14,14 +14,14 @@ from slq.models.backbone import Backbone
 
 @dataclass(frozen=True)
 class Shape:
-    """A backbone as its snapshot on the hub describes it, and the numbers of parameters that follow."""
+    """A backbone as its hub snapshot describes it, and the parameter counts that follow."""
 
     config: dict
     width: int
     language_model: int  # without head, input embeddings included
-    head: int  # of its own; 0 where it is the input embedding
+    head: int  # separate from the input embedding; 0 if tied to it
     vision: int
-    projector: int  # 0 where it is part of the vision tower
+    projector: int  # 0 if part of the vision tower
     lora: int  # rank 8
 
     @property
@@ -30,21 +30,21 @@ class Shape:
 
 
 def internvl(width, layers, heads, kv_heads, intermediate):
-    """InternViT-300M behind Qwen2.5."""
+    """Configuration of InternViT-300M with Qwen2.5."""
     vision = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
     vision |= {"image_size": [448, 448], "patch_size": [14, 14], "attention_bias": True, "use_qk_norm": False}
     text = {"model_type": "qwen2", "vocab_size": 151674}
     return {
         "model_type": "internvl",
         "image_token_id": 151667,
-        "tie_word_embeddings": False,  # without it, InternVL's class in transformers ties whatever the text model says
+        "tie_word_embeddings": False,  # otherwise InternVL's class in transformers ties it whatever the text model says
         "vision_config": vision,
         "text_config": text | sizes(width, layers, heads, kv_heads, intermediate),
     }
 
 
 def qwen3_vl(width, layers, heads, kv_heads, intermediate):
-    """Qwen3 with DeepStack; the head is the input embedding."""
+    """Configuration of Qwen3 with DeepStack, whose head is tied to the input embedding."""
     vision = {"depth": 24, "hidden_size": 1024, "num_heads": 16, "intermediate_size": 4096, "patch_size": 16}
     vision |= {"temporal_patch_size": 2, "spatial_merge_size": 2, "num_position_embeddings": 2304}
     vision |= {"deepstack_visual_indexes": [5, 11, 17], "out_hidden_size": width}
@@ -101,7 +101,7 @@ def count(parameters):
 
 
 def test_the_shapes_are_the_real_ones(name, backbone):
-    """What the other counts rest on: the parts add up to the totals of the released weights."""
+    """The other counts rest on this one: the parts add up to the totals of the released weights."""
     shape = SHAPES[name]
     inner = backbone.inner
     vision = inner.visual if hasattr(inner, "visual") else inner.vision_tower
@@ -126,10 +126,10 @@ def hyperparameters(raw_config, method):
 
 
 def test_a_method_trains_as_many_parameters_as_it_should(name, backbone, method, hyperparameters):
-    """SLQ 20 vectors, LoRA at rank 8 what the paper prints rounded, full fine-tuning the language model without head.
+    """SLQ trains 20 vectors, LoRA at rank 8 the paper's rounded count, full FT the language model without head.
 
-    The input embeddings belong to the language model. Qwen3-VL's head is that same tensor: it counts once, and is tuned
-    as the embedding that it is; the head of InternVL3 is a tensor of its own, and is not.
+    The input embeddings belong to the language model. Qwen3-VL's head is the same tensor, so it counts once and is
+    trained as the embedding. InternVL3's head is a separate tensor and is not trained.
     """
     shape = SHAPES[name]
     expected = {"base": 0, "slq": 20 * shape.width, "lora": shape.lora, "full_ft": shape.language_model}[method]
@@ -139,7 +139,7 @@ def test_a_method_trains_as_many_parameters_as_it_should(name, backbone, method,
 
 
 def test_nothing_but_the_language_model_is_tuned(name, backbone, method, hyperparameters):
-    """Vision tower, projector or merger, and a head of its own are frozen for every method."""
+    """Vision tower, projector or merger, and an untied head are frozen for every method."""
     head = backbone.model.lm_head.weight
     build_retriever(method, backbone, hyperparameters, seed=0)
     tuned = [key for key, parameter in backbone.model.named_parameters() if parameter.requires_grad]

@@ -1,4 +1,4 @@
-"""The two-call retriever against one call over the whole sequence, on both families' real classes."""
+"""The two-call retriever compared with one call over the whole sequence, on both families' real classes."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def test_two_calls_equal_the_whole_sequence(retriever, case):
 
 
 def test_queries_go_on_behind_the_furthest_position():
-    """By hand, as the oracle above takes these positions too: of padded texts; of axes that run apart over an image."""
+    """By hand, since the oracle above uses these positions too: padded texts, and axes that differ over an image."""
     texts = torch.tensor([[0, 0, 1, 2], [0, 1, 2, 3]])
     assert continue_positions(texts, 2).tolist() == [[3, 4], [4, 5]]
     image = torch.tensor([[[0, 1, 1, 1, 1]], [[0, 1, 1, 2, 2]], [[0, 1, 2, 3, 4]]])  # axes, rows, tokens
@@ -44,7 +44,7 @@ def test_a_wrong_position_would_be_seen(retriever, case, monkeypatch):
 
 
 def test_explicit_positions_are_the_familys_own(tiny_backbone):
-    """Without padding, the stock forward left to its own positions gives the same states as ours."""
+    """Without padding, the stock forward with its own positions gives the same hidden states as ours."""
     batch = [tokenize_message(tiny_backbone, parts) for parts in messages(tiny_backbone, "text after image")[:1]]
     inputs = collate(tiny_backbone, batch)
     with torch.no_grad():
@@ -66,7 +66,7 @@ def test_padding_changes_nothing(tiny_backbone, method):
 
 
 def test_earlier_calls_leave_no_trace(retriever):
-    """Qwen3-VL keeps rope_deltas between calls; an image batch before a text batch must not move it."""
+    """Qwen3-VL keeps rope_deltas between calls; an image batch must not change a later text batch."""
     backbone = retriever.backbone
     texts = [tokenize_message(backbone, parts) for parts in messages(backbone, "padded texts")]
     images = [tokenize_message(backbone, parts) for parts in messages(backbone, "images")]

@@ -1,4 +1,4 @@
-"""A third family by one adapter file and one configuration entry, through every stage; nothing else is touched."""
+"""A third family from one adapter file and one configuration entry, through every stage, with no other edit."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ NAME, LABEL = "mini-llava", "LLaVA-mini"
 
 
 def sources(folder):
-    """Bytes of what a person maintains in a copy of the repository, by path."""
+    """Bytes of the files that a person maintains in a copy of the repository, by path."""
     kept = [folder / name for name in ("Snakefile", "config.yaml", "tests/slice.yaml")]
     for name in ("workflow", "slurm", "envs", "paper_tables/reference", "paper_tables/templates"):
         kept += [path for path in (folder / name).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
@@ -33,9 +33,9 @@ def sources(folder):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A copy of the repository with the new family in which the slice has been run; its sources before and after.
+    """Copy of the repository in which the slice ran with the new family, and its sources before and after.
 
-    Half a minute: for `make test-all`.
+    It takes half a minute, so it runs in `make test-all`.
     """
     folder = copy_repository(tmp_path_factory.mktemp("third"))
     before = sources(folder)
@@ -92,7 +92,7 @@ def test_the_tables_show_it(finished):
 
 @pytest.mark.slow
 def test_only_its_own_adapter_makes_its_runs_out_of_date(finished):
-    """Adding a family, or an edit of another's adapter, re-runs nothing that exists."""
+    """Adding a family or editing another's adapter re-runs nothing."""
     folder, _, _ = finished
     families = folder / FAMILIES
     own, other, more = families / ADAPTER.name, families / "internvl.py", families / "more.py"
@@ -110,7 +110,7 @@ def test_only_its_own_adapter_makes_its_runs_out_of_date(finished):
 
 @pytest.fixture
 def backbone(tmp_path, monkeypatch):
-    """The untrained backbone of the new entry, sharpened; its adapter is found beside the package's own."""
+    """Untrained, sharpened backbone of the new entry, whose adapter is found beside the package's own."""
     monkeypatch.setattr(slq.models.families, "__path__", [*slq.models.families.__path__, str(ADDED)])
     yield sharpen(untrained(NAME, yaml.safe_load(ENTRY.read_text())["backbones"][NAME], tmp_path))
     del sys.modules["slq.models.families.llava"]
@@ -124,7 +124,7 @@ def test_two_calls_equal_the_whole_sequence(backbone, case):
 
 
 def test_its_positions_are_the_stock_forwards(backbone):
-    """Without padding, the stock forward left to its own positions gives the same states as the adapter's."""
+    """Without padding, the stock forward with its own positions gives the same hidden states as the adapter."""
     inputs = collate(
         backbone, [tokenize_message(backbone, parts) for parts in messages(backbone, "text after image")[:1]]
     )
@@ -138,7 +138,7 @@ def test_its_positions_are_the_stock_forwards(backbone):
     ("method", "hyperparameters"), [("full_ft", {}), ("lora", {"rank": 2, "alpha": 4, "dropout": 0.0})]
 )
 def test_the_other_methods_tune_its_language_model(backbone, method, hyperparameters):
-    """What the methods name in a model is there in a new family too: the language model, seven linear maps a layer."""
+    """Modules that the methods name exist in a new family too: the language model, with seven linear maps per layer."""
     language_model = {f"model.language_model.{name}" for name, _ in backbone.inner.language_model.named_parameters()}
     linear = {name.removesuffix(".weight") for name in language_model if name.endswith("_proj.weight")}
     assert len(linear) == 3 * 7
@@ -150,7 +150,7 @@ def test_the_other_methods_tune_its_language_model(backbone, method, hyperparame
 
 
 def test_the_default_preset_is_planned_with_it(checkout):
-    """Beside rows of config.yaml that re-rank and compare: what has no closed form of its cost asks for the usual."""
+    """Rows of config.yaml that re-rank and compare are planned too; jobs without a closed form request the default."""
     shutil.copy(ADAPTER, checkout / FAMILIES)
     shutil.copy(ENTRY, checkout)
     plan = planned(checkout, "tables", "--cores", "1", "--configfile", ENTRY.name)

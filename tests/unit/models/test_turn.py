@@ -1,4 +1,4 @@
-"""A user's text is text: its ids are the tokenizer's own, and the name of a control token in it is its letters."""
+"""A user's text stays text: its ids are the tokenizer's own, and a control token's name in it is spelled in letters."""
 
 import random
 from types import SimpleNamespace
@@ -22,7 +22,7 @@ IMAGE = ProcessedImage({}, num_tokens=3)
 
 
 def byte_level():
-    """As Qwen's: pieces of bytes, with which nothing is unknown."""
+    """Tokenizer as Qwen's: pieces of bytes, so that no text is unknown."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer, tokenizer.decoder = normalizers.NFC(), decoders.ByteLevel()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -33,7 +33,7 @@ def byte_level():
 
 
 def sentencepiece():
-    """As Mistral's: blanks are letters, words are joined, and merges of letters make the name of a control token."""
+    """Tokenizer as Mistral's: blanks are letters, words are joined, and merges of letters make a control token."""
     pieces = ["<unk>", "<s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *LETTERS, "<s", "a▁", "a▁r"]
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
     merges = [("<", "s"), ("<s", ">"), ("a", "▁"), ("a▁", "r")]
@@ -44,7 +44,7 @@ def sentencepiece():
 
 
 def unigram():
-    """As T5's: the likeliest pieces, among which a control token is the likeliest."""
+    """Tokenizer as T5's: the most likely pieces, of which a control token is the most likely."""
     pieces = [("<unk>", 0.0), ("<s>", 0.0), ("▁", -3.0), *((letter, -4.0) for letter in LETTERS), ("red", -5.0)]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
@@ -53,7 +53,7 @@ def unigram():
 
 
 def wordpiece():
-    """As BERT's, in lower case."""
+    """Tokenizer as BERT's, in lower case."""
     words = ["[UNK]", "<s>", *LETTERS, *(f"##{letter}" for letter in LETTERS)]
     tokenizer = Tokenizer(models.WordPiece({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
@@ -62,7 +62,7 @@ def wordpiece():
 
 
 def words():
-    """As the mini backbones': a word a token, control tokens among them."""
+    """Tokenizer as the mini backbones': one token per word, with control tokens among them."""
     return build_word_tokenizer(["<pad>", "<unk>", *CONTROL])
 
 
@@ -71,7 +71,7 @@ LOSSLESS = ("bytes", "letters", "likeliest")
 
 
 def finished(tokenizer):
-    """As transformers loads it: control tokens, of which `<think>` is not called special, and words of its own."""
+    """Tokenizer as transformers loads it: control tokens, `<think>` not marked special, and added words."""
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, additional_special_tokens=[one for one in CONTROL if one != "<think>"]
     )
@@ -101,7 +101,7 @@ def family(tokenizer):
 
 @pytest.fixture
 def tokenized(tokenizer, family):
-    """Ids of a turn of these parts."""
+    """Function that returns the ids of a turn of the given parts."""
     text_tokenizer = TextTokenizer(tokenizer)
 
     def tokenize(*parts, template=None, rows=10**6):
@@ -111,7 +111,7 @@ def tokenized(tokenizer, family):
 
 
 def odd_texts(count=150):
-    """Texts of letters of many scripts, blanks of all kinds, marks, and parts of names of control tokens."""
+    """Yield texts of letters of many scripts, blanks of all kinds, marks, and parts of control tokens' names."""
     draw = random.Random(0)
     ranges = [(32, 127), (160, 592), (880, 1500), (2304, 3500), (8192, 8400), (0x4E00, 0x4F00), (0x1F300, 0x1F700)]
     ranges += [(0xF0000, 0xF0010), (0x300, 0x310)]
@@ -122,7 +122,7 @@ def odd_texts(count=150):
 
 
 def own_ids(tokenizer, *parts, template=None):
-    """Oracle: the tokenizer's own ids of the whole turn as a text; an image stands in it as its tokens."""
+    """Oracle: the tokenizer's own ids of the whole turn as one text, in which an image is its tokens."""
     tokens = "<img><image><image><image></img>"
     if template is not None:
         return tokenizer(template.replace("{turn}", "".join(tokens if part is IMAGE else part for part in parts)))[
@@ -134,7 +134,7 @@ def own_ids(tokenizer, *parts, template=None):
 
 @pytest.mark.parametrize("renamed", [False, True], ids=["as ever", "as beside a control token"])
 def test_ids_of_other_texts_are_the_tokenizers_own(tokenizer, tokenized, monkeypatch, renamed):
-    """Also by the way that texts with a control token's name take."""
+    """The ids are also equal on the code path for texts with a control token's name."""
     if renamed:
         monkeypatch.setattr(TextTokenizer, "_holds_control_token", lambda *_: True)
     for text in [*SAMPLE, *odd_texts()]:
@@ -152,7 +152,7 @@ def control_ids(tokenizer, ids):
 
 @pytest.mark.parametrize("name", CONTROL)
 def test_a_control_tokens_name_is_its_letters(kind, tokenizer, tokenized, name):
-    """Alone, twice, within a word, across its own halves, beside blanks and beside a word of the tokenizer's own."""
+    """It occurs alone, twice, within a word, across its own halves, beside blanks and beside an added word."""
     forms = ["a {} ring", "{}", "{}{}", "x{}y", " {}\n", name[:2] + "{}" + name[2:], "well known {}", "\U000f0000{}"]
     for text in (form.format(name, name) for form in forms):
         for turn in (
@@ -179,7 +179,7 @@ def test_two_texts_side_by_side_make_no_control_token(tokenizer, tokenized):
 
 
 def test_a_prompt_of_ours_may_hold_control_tokens(tokenizer, tokenized):
-    """Beside a text that spells one."""
+    """They count as control tokens, also beside a text that spells one."""
     end = tokenizer.convert_tokens_to_ids("<|end|>")
     assert tokenized("a ring", Prompt("so <|end|>")).count(end) == 2
     assert tokenized("a <|end|> ring", Prompt("so <|end|>")).count(end) == 2
@@ -214,7 +214,7 @@ def test_a_token_without_an_embedding_is_named_with_the_sizes(tokenizer, tokeniz
 
 
 def test_a_name_that_only_the_tokenizers_normalising_makes_is_found_too():
-    """As CLIP's, whose control tokens are looked for in lower case."""
+    """CLIP is an example: its control tokens are matched in lower case."""
     tokenizer = byte_level()
     tokenizer.normalizer = normalizers.Lowercase()
     end = AddedToken("<|end|>", normalized=True, special=True)

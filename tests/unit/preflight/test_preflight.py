@@ -1,4 +1,4 @@
-"""Whether a run can start on a cluster: slq doctor."""
+"""`slq doctor`: whether a run can start on a cluster."""
 
 import contextlib
 import dataclasses
@@ -32,14 +32,14 @@ GOOD = {
 
 @pytest.fixture(scope="module")
 def plan(pristine):
-    """Of the paper preset, nothing being there."""
+    """Plan of the paper preset, with nothing present."""
     with contextlib.chdir(pristine):
         return plan_workflow(PAPER)
 
 
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
-    """Puts stand-ins for Slurm's commands on PATH that answer as a good cluster does, but for what a test changes."""
+    """Function that puts stand-ins for Slurm's commands on PATH: a good cluster, with the changes of a test."""
 
     def answering(**changes):
         for command, text in (GOOD | changes).items():
@@ -52,7 +52,7 @@ def cluster(tmp_path, monkeypatch):
 
 @pytest.fixture
 def found_on(cluster):
-    """What is found where Slurm answers so, by its subject."""
+    """Function that returns the findings by subject, given Slurm's answers."""
 
     def found_on(plan, memory_gb=72, **answers):
         cluster(**answers)
@@ -69,7 +69,7 @@ def on_partition(plan, partition, model=""):
 
 
 def marks(findings):
-    """What was found, by its subject: the mark, and all that is printed, on one line."""
+    """Findings by subject: the mark, and all printed text on one line."""
     return {
         found.subject: (found.severity, " ".join(" ".join(preflight._format_finding(found)).split()))
         for found in findings
@@ -77,7 +77,7 @@ def marks(findings):
 
 
 def test_the_plan_is_snakemakes_own(plan, pristine):
-    """As many jobs of each rule as a dry run has, and what sbatch is asked for (tests/workflow/test_slurm.py)."""
+    """Each rule has the jobs of a dry run, and the requests that sbatch gets (tests/workflow/test_slurm.py)."""
     counted = Counter(job.rule for job in plan.jobs)
     assert counted == Counter(copies.planned(pristine, *PAPER)) - Counter(["all"])
     assert {job.rule for job in plan.jobs if job.local} >= {"fetch_source", "render_tables"}
@@ -92,7 +92,7 @@ def test_the_plan_is_snakemakes_own(plan, pristine):
 
 
 def test_site_keys_of_a_second_profile_and_of_the_command_line_reach_the_plan(pristine, tmp_path):
-    """A rule's own partition too, and what the profile lays over the configuration."""
+    """So do a rule's own partition, and the configuration file that the profile adds."""
     (tmp_path / "site.yaml").write_text("scratch: elsewhere")
     site = {
         "configfile": "site.yaml",
@@ -128,7 +128,7 @@ def test_a_partition_with_too_short_a_limit(found_on, plan):
 
 
 def test_a_limit_that_holds_the_first_attempt_and_not_the_second(found_on, plan):
-    """Slurm refuses the second, or lets it wait for ever."""
+    """Slurm refuses the second attempt, or keeps it waiting for ever."""
     mark, text = found_on(plan, sinfo=GOOD["sinfo"].replace("2-00:00:00", "1-00:00:00"))["time"]
     assert mark == "--" and "a second attempt requests 48.0 h" in text and "--retries 0" in text
 
@@ -195,7 +195,7 @@ def test_what_a_proof_asks_of_base_is_counted_where_no_row_shows_base(pristine, 
 
 
 def test_costs_are_the_forecasts_of_what_is_due(plan, raw_config):
-    """All runs: the forecast's own sums; without one training, less by that."""
+    """For all runs, they are the forecast's own sums; without one training, they are less by its cost."""
     cells, _ = forecast_preset(forecast_settings(raw_config | {"preset": "paper"}))
     whole = sum_costs(cells, plan.submitted)
     ends = [cell.train_hours.high for cell in cells if cell.train_hours] + [
@@ -223,7 +223,7 @@ def test_room_for_sources_and_trainings(free, mark, tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_written_is_named(tmp_path, monkeypatch):
-    """By the folder that is there and would hold it."""
+    """The message names the existing folder that would contain it."""
     (tmp_path / "results").mkdir()
     folders = [tmp_path / "results", tmp_path / "scratch" / "deep"]
     assert checks.check_writable(folders).severity == "ok"
@@ -264,7 +264,7 @@ def test_what_is_fetched_and_what_a_person_brings(raw_config, tmp_path, monkeypa
 
 
 def test_the_page_of_the_paper_preset(cluster, plan, pristine, monkeypatch, capsys):
-    """Nothing is fetched: exit 1, a page of at most 100 columns with hours and disk."""
+    """With nothing fetched, the exit status is 1, and the page has at most 100 columns, with hours and disk."""
     cluster()
     monkeypatch.chdir(pristine)
     monkeypatch.setattr(preflight, "plan_workflow", lambda options: plan)
@@ -278,7 +278,7 @@ def test_the_page_of_the_paper_preset(cluster, plan, pristine, monkeypatch, caps
 
 
 def test_on_a_cluster_without_gpus_a_preset_that_asks_for_none_can_start(cluster, checkout):
-    """The whole command, in a process of its own, which imports no torch."""
+    """The whole command runs in its own process, which imports no torch."""
     cluster(sinfo="batch*|up|infinite|4|(null)\n")
     none = {stage: {"gpus": 0} for stage in ("train", "evaluate")}
     (checkout / "cpu.yaml").write_text(yaml.safe_dump({"presets": {"mini": {"resources": none}}}))

@@ -1,4 +1,4 @@
-"""An invented paper of four cells: claims, audit, tables and page want its reference files and a layout alone."""
+"""An invented paper of four cells: claims, audit, tables and page need only its reference files and a layout."""
 
 import csv
 import re
@@ -63,7 +63,7 @@ AUDIT_SETTINGS = {"proposed_method": LAYOUT["proposed_method"], "backbones": []}
 
 @pytest.fixture
 def paper(tmp_path):
-    """The invented paper's reference files, and runs of ours: SLQ finds everything and answers 90, LoRA 20."""
+    """Project with the invented paper's reference files and our runs: SLQ finds everything and answers 90, LoRA 20."""
     reference = tmp_path / "paper_tables" / "reference"
     reference.mkdir(parents=True)
     for name, columns in COLUMNS.items():
@@ -79,7 +79,7 @@ def paper(tmp_path):
 
 
 def run_on(paper, job, *known, **more):
-    """One of our jobs on the paper's files; `known`: which of them it takes."""
+    """Run one of our jobs on the paper's files; `known` names the files that the job accepts."""
     files = {"results": paper / "results", "reference": paper / "paper_tables/reference", "templates": TEMPLATES}
     assert run_job(job, **{name: files[name] for name in known}, **more) == 0
 
@@ -98,7 +98,7 @@ def test_four_files_of_another_paper_are_enough(paper):
         for check in audit["checks"]
         if check["num_tested"]
     }
-    # Old is bold though Older is better; 33.5 is no share of a hundred; SLQ's score is base's.
+    # Old is bold though Older is better; 33.5 is not a share of a hundred; SLQ's score equals base's.
     assert counts == {
         **{"marks-table1": (2, 2), "marks-table3": (0, 2), "shares": (1, 5), "base": (1, 2), "noise": (0, 1)},
     }

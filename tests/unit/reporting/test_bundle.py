@@ -1,4 +1,4 @@
-"""A bundle: the same bytes for the same files, and nothing is read from it that was not packed."""
+"""A bundle: equal files give equal bytes, and only packed files are read from it."""
 
 import gzip
 import io
@@ -21,7 +21,7 @@ MEMBER = "results/mini/mini-a/slq/seed1/retrieval/mini-f.json"
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """A preset's results with their tables beside them; tests copy both."""
+    """Results of a preset with their tables beside them, which tests copy."""
     folder = draw_run(tmp_path_factory.mktemp("drawn"), np.random.default_rng(1))
     for name in ("cells.csv", "tables.tex"):
         path = folder.parents[1] / "paper_tables/mini" / name
@@ -49,7 +49,7 @@ def members(path):
 
 
 def pack(path, contents, **of_each):
-    """An archive of these contents, as somebody else would write it."""
+    """Write an archive of these contents as another program would."""
     with tarfile.open(path, "w:gz") as archive:
         for name, content in contents.items():
             member = tarfile.TarInfo(name)
@@ -68,7 +68,7 @@ def refused(path, capsys):
 
 
 def test_the_same_files_are_the_same_bytes(results, bundle, tmp_path, capsys):
-    """Written again from a copy of other dates, modes and order of writing, under another name."""
+    """The second bundle is written from a copy with other dates, modes, order of writing and name."""
     copy = tmp_path / "elsewhere/results/mini"
     for path in sorted(results.rglob("*"), reverse=True):
         if path.is_file():
@@ -112,7 +112,7 @@ def unchanged(damaged, bundle):
 
 
 def test_a_corrupted_byte_is_an_error_that_names_a_member(bundle, capsys, tmp_path):
-    """Wherever it is, but for the rare bit of gzip's that says the same bytes in another way."""
+    """This holds anywhere, except for the rare bit of gzip's that encodes the same bytes in another way."""
     whole, damaged = bundle.read_bytes(), tmp_path / "damaged.tar.gz"
     for place in np.linspace(12, len(whole) - 9, 25).astype(int):  # behind the header of gzip
         damaged.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
@@ -199,7 +199,7 @@ def test_what_cannot_be_packed_is_said_and_nothing_is_written(results, capsys, t
 
 
 def test_a_bundle_without_the_file_that_was_laid_over_says_so(results, capsys, tmp_path):
-    """Of a run's settings; the drawn runs were made by none of these."""
+    """The runs' settings differ from the configuration, because the drawn runs were not made with it."""
     assert main(["bundle", str(results), str(tmp_path / "mini.tar.gz"), *CONFIG]) == 0
     assert "differ from the configuration; give all of its configuration files with --config" in capsys.readouterr().err
     assert main(["bundle", str(results.rename(results.parent / "mine")), str(tmp_path / "b.tar.gz"), *CONFIG]) == 1

@@ -1,4 +1,4 @@
-"""Two results beside each other: what is the same agrees, what chance does is noise, what is wrong is named."""
+"""Comparison of two results: equal results agree, chance differences are noise, and faults are named."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ def change(path, **content):
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """One run; tests copy it."""
+    """Results of one run, which tests copy."""
     return draw_run(tmp_path_factory.mktemp("drawn"), np.random.default_rng(1))
 
 
@@ -33,7 +33,7 @@ def pair(drawn, tmp_path):
     return drawn, shutil.copytree(drawn, tmp_path / "copy")
 
 
-# ---- what is the same ------------------------------------------------------------------------------------------------
+# ---- equal results ---------------------------------------------------------------------------------------------------
 
 
 def test_a_run_against_itself_agrees_in_every_cell(pair, tmp_path):
@@ -55,11 +55,11 @@ def test_rows_equal_base_by_proof_are_said_to_be(tmp_path):
     assert found["counts"]["agrees"] == len(found["cells"])
 
 
-# ---- what is wrong ---------------------------------------------------------------------------------------------------
+# ---- faults ----------------------------------------------------------------------------------------------------------
 
 
 def miss(folder, wanted):
-    """Of a run on mini-f, `wanted` captions of as many images that ranked first now rank second."""
+    """Move `wanted` captions of as many images, in a run on mini-f, from rank 1 to rank 2."""
     path = folder / "mini-a/slq/seed1/retrieval/mini-f.ranks.parquet"
     table = pd.read_parquet(path)
     captions = table[(table["direction"] == "t2i") & (table["rank"] == 1)].drop_duplicates("image").index[:wanted]
@@ -82,7 +82,7 @@ def test_an_error_of_two_points_in_one_cell_is_found_and_named(pair, tmp_path, c
 
 
 def test_the_same_adapter_that_gives_another_number_differs(tmp_path):
-    """No seed lies between two evaluations of one adapter: without ranks, two points are no noise."""
+    """Two evaluations of one adapter have the same seed: without ranks, two points are not noise."""
     for side, value in (("one", 70.0), ("other", 72.0)):
         runs = Runs(tmp_path / side / "results", "mini")
         runs.run("mini-a", "slq")
@@ -93,7 +93,7 @@ def test_the_same_adapter_that_gives_another_number_differs(tmp_path):
 
 
 def test_answers_are_compared_question_by_question(pair, tmp_path):
-    """Twelve of 200 questions lost, and none won: McNemar's exact p is 2 / 2^12."""
+    """Twelve of 200 questions are lost and none won: McNemar's exact p is 2 / 2^12."""
     path = pair[1] / "mini-a/slq/seed1/retention/mini-r.json"
     lines = path.with_name("mini-r.answers.jsonl").read_text().splitlines()
     hits = [json.loads(line)["answer"] == "A" for line in lines]
@@ -106,7 +106,7 @@ def test_answers_are_compared_question_by_question(pair, tmp_path):
     assert "sign-flip test on the same items" in cell["reason"] and "p <0.001" in cell["reason"]
 
 
-# ---- cells that stand alone, or are of something else ----------------------------------------------------------------
+# ---- cells of one side only, or of another kind ----------------------------------------------------------------------
 
 
 def test_missing_and_extra_cells_are_said(pair, tmp_path, capsys):
@@ -195,7 +195,7 @@ def test_stand_ins_are_not_comparable_with_the_paper(drawn, tmp_path):
 
 @pytest.fixture
 def papers(tmp_path):
-    """The paper's own SLQ rows, stored as ours; intervals of a point either way."""
+    """Results that store the paper's own SLQ rows as ours, with intervals of one point either way."""
     stored_like_the_paper(tmp_path / "results")
     for entry in PAPER["backbones"]:
         Runs(tmp_path / "results", "paper").run(entry["name"], "slq", 36_000 if entry["name"] == "InternVL3-1B" else 10)
@@ -290,7 +290,7 @@ def test_a_copy_under_any_name_is_a_side(drawn, tmp_path, monkeypatch):
 
 
 def test_two_seeds_of_one_folder_are_compared_as_those_of_two_folders_are(tmp_path, capsys):
-    """Base, which has no seed, is on both sides; with a seed for both sides the paper is one, too."""
+    """Base, which has no seed, is on both sides; the paper may be a side too, without a seed."""
     random = np.random.default_rng(4)
     both = draw_run(tmp_path, random)
     draw_run(tmp_path, random, seed=2)
@@ -361,7 +361,7 @@ def test_the_rule_compares_the_presets_results_with_the_paper(checkout):
 
 
 def test_the_rule_compares_a_preset_without_runs(checkout):
-    """So that its page can say that nothing was run."""
+    """Its page can then state that nothing was run."""
     answer = snakemake(checkout, "--cores", "1", "compare", "--config", "cells=present", "preset=paper")
     assert answer.returncode == 0, answer.stdout
     found = read_json(checkout / "results/paper/compare/paper.json")

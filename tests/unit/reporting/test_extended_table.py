@@ -1,4 +1,4 @@
-"""Table 1 with every row: which stand where, what is measured, quoted or missing, and what each footnote says."""
+"""Table 1 with every row: the order of rows, measured, quoted and missing cells, and the footnotes."""
 
 import csv
 import shutil
@@ -23,7 +23,7 @@ TRAIN = 64 * "a"
 
 
 def system(name: str, kind: str, label: str, **more: Any) -> dict[str, Any]:
-    """As `slq.config.job_settings.layout` lists a row."""
+    """A row as `slq.config.job_settings.layout` lists it."""
     return {"name": name, "group": find_kind(kind).table_group, "label": label, **more}
 
 
@@ -51,12 +51,12 @@ LAYOUT: dict[str, Any] = MINI | {
         ),
     ],
 }
-# At which rank everything is found; of VLM-mini there is nothing.
+# Rank at which a row finds everything; VLM-mini has no results.
 RANKS = {"clip": 6, "odd": 20, "a.zero": 3, "a.slq.by.base": 1, "a.clip.by.lora": 2}
 
 
 def write_row(results: Path, name: str, rank: int) -> None:
-    """Of half of the images everything at this rank, of the others at 12."""
+    """Write a row that finds everything of half of the images at this rank, and of the others at 12."""
     folder = results / "mini" / "baselines" / name
     for set_ in ("mini-f", "mini-c"):
         best = [rank if image % 2 else 12 for image in range(IMAGES)]
@@ -73,7 +73,7 @@ def write_audit(results: Path, leaked: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of base, LoRA and SLQ, and every row but VLM-mini, where a project has them."""
+    """Project's results with runs of base, LoRA and SLQ, and every row but VLM-mini."""
     root = tmp_path_factory.mktemp("kept")
     shutil.copytree(REFERENCE, root / "paper_tables" / "reference")
     runs = Runs(root / "results", "mini")
@@ -90,7 +90,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def results(kept: Path, tmp_path: Path) -> Path:
-    """A copy that a test may change, with the reference beside it."""
+    """Copy that a test may change, with the reference beside it."""
     shutil.copytree(kept.parent, tmp_path / "lab")
     return tmp_path / "lab" / "results"
 
@@ -100,7 +100,7 @@ def table(kept: Path) -> Table:
     return tables(LAYOUT, kept)["table1_extended"]
 
 
-# ---- what stands where -----------------------------------------------------------------------------------------------
+# ---- rows and cells --------------------------------------------------------------------------------------------------
 
 
 def test_every_row_of_the_paper_stands_with_ours_below_it(table: Table) -> None:
@@ -254,7 +254,7 @@ def test_of_several_seeds_the_first_is_shown_and_that_is_said(results: Path) -> 
     assert found.notes[-1].startswith("Only the first seed, 1, is shown: ") and found.caption.endswith("seed 1.")
 
 
-# ---- what is wrong ---------------------------------------------------------------------------------------------------
+# ---- faults ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_a_broken_row_is_an_error_that_names_file_and_key(
 ) -> None:
     path = results / "mini/baselines/clip" / file
     write_json(path, read_json(path) | change)
-    path.with_name("mini-f.ranks.parquet").unlink(missing_ok=True)  # or it would be stale
+    path.with_name("mini-f.ranks.parquet").unlink(missing_ok=True)  # otherwise it would be stale
     with pytest.raises(SlqError, match=message):
         tables(LAYOUT, results)
 
@@ -285,7 +285,7 @@ def test_a_row_of_another_form_is_an_error(kept: Path) -> None:
         tables(LAYOUT | {"baselines": [{"name": "clip", "colour": "red"}]}, kept)
 
 
-# ---- how it looks ----------------------------------------------------------------------------------------------------
+# ---- appearance ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -329,7 +329,7 @@ def test_every_cell_is_in_cells_csv(rendered: Path) -> None:
     assert {row["state"] for row in found} == {"measured", "quoted", "missing"}
 
 
-# ---- results beside results ------------------------------------------------------------------------------------------
+# ---- comparison of results -------------------------------------------------------------------------------------------
 
 
 def test_rows_against_themselves_agree_and_scores_are_as_stored(results: Path, tmp_path: Path, capsys: Any) -> None:
@@ -376,7 +376,7 @@ def test_missing_rows_settings_and_bundles(results: Path, tmp_path: Path) -> Non
 
 
 def test_rows_that_re_rank_runs_of_other_seeds_are_not_told_apart(results: Path, tmp_path: Path) -> None:
-    """What another seed does to a list is not known of a row, so no difference is called real."""
+    """How another seed changes a list is unknown for a row, so no difference is called real."""
     other = shutil.copytree(results, tmp_path / "copy")
     (other / "mini/a/slq/seed1").rename(other / "mini/a/slq/seed2")
     for folder, seed, rank in ((results, 1, 12), (other, 2, 1)):

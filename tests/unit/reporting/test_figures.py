@@ -1,4 +1,4 @@
-"""The figures: their points are the stored results, what is missing leaves none, the right image is framed."""
+"""The figures: points are the stored results, missing results leave none, and the right image is framed."""
 
 import csv
 import json
@@ -33,7 +33,7 @@ SHOWN |= {"seed": 3, "method_label": "SLQ"}
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """A has base, full FT and SLQ; B has SLQ alone. Of the trainings, A's left their events."""
+    """Results in which A has base, full FT and SLQ, and B has SLQ only; A's trainings have events."""
     folder = mini_results(tmp_path)
     Runs(folder, "mini").events("mini-a", "slq", [3.0, 1.5, 1.25], [50.0, 60.0, 61.5])
     return folder
@@ -50,7 +50,7 @@ def charts(results: Path, layout: dict[str, Any] = MINI) -> Any:
 
 
 def words(figure: Any) -> str:
-    """Everything that is written in a figure, small print and legend included, on one line."""
+    """All text of a figure, small print and legend included, on one line."""
     texts = figure.findobj(lambda artist: hasattr(artist, "get_text"))
     return " ".join(" ".join(text.get_text().split()) for text in texts)
 
@@ -144,7 +144,7 @@ def test_a_broken_events_file_is_named_with_its_line(results: Path) -> None:
         charts(results)
 
 
-# ---- how they look ---------------------------------------------------------------------------------------------------
+# ---- appearance ------------------------------------------------------------------------------------------------------
 
 
 def test_the_same_results_give_the_same_bytes(results: Path, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ HOSTILE = ["burger for $5.50 and fries for $2.00", "$100% off$ & <b>#1</b>", r"\
 
 
 def test_the_text_of_others_is_drawn_as_it_is(results: Path, tmp_path: Path) -> None:
-    """Labels and captions with dollars, markup and a control character: no mathematics, and SVGs that are XML."""
+    """Labels and captions with dollars, markup and a control character give no mathematics, and SVGs are valid XML."""
     kinds = ("backbones", "retrieval_datasets", "retention_datasets", "rows")
     labelled = {kind: [one | {"label": HOSTILE[n]} for n, one in enumerate(MINI[kind])] for kind in kinds}
     draw_figures(MINI | labelled, results, tmp_path / "out")
@@ -219,7 +219,7 @@ def unit_vectors(rows: int, seed: int) -> np.ndarray:
 
 def test_the_best_images_are_those_of_a_naive_sort() -> None:
     queries, images = unit_vectors(7, 1), unit_vectors(50, 2)
-    images[[13, 31, 40]] = images[13]  # ties: the image that stands first in the dataset comes first
+    images[[13, 31, 40]] = images[13]  # ties are sorted in dataset order
     queries[0] = images[13]
     order, scores = top_k_images(queries, images)
     similarities = queries @ images.T
@@ -238,7 +238,7 @@ def test_six_captions_are_spread_over_all(count: int, numbers: list[int]) -> Non
 
 
 def lists(captions_per_image: int = 3) -> list[dict[str, Any]]:
-    """What six captions of ten images find, of which two images are alike."""
+    """Images found by six captions among ten images, of which two are alike."""
     items = [
         {"id": f"i{n}", "image": f"{n}.png", "captions": [f"caption {n}.{c}" for c in range(captions_per_image)]}
         for n in range(10)
@@ -269,7 +269,7 @@ def top(tmp_path: Path) -> Path:
 
 
 def picture(image: str) -> Image.Image:
-    """A plain picture whose red says which image it is."""
+    """A plain picture whose red value identifies the image."""
     return Image.new("RGB", (300, 200), (20 * int(image[1:]), 0, 0))
 
 

@@ -1,4 +1,4 @@
-"""Headlines of finished jobs, and the last words of a call."""
+"""Headlines of finished jobs, and the closing lines of a call."""
 
 import pytest
 
@@ -46,7 +46,7 @@ def test_headlines_are_of_rules_that_are_there():
 
 @pytest.fixture
 def made(tmp_path):
-    """The files that the last words read."""
+    """Folder with the files that the closing lines are read from."""
     write_json(
         tmp_path / "claims.json", {"synthetic": [], "claims": [{"verdict": one} for one in ("supported", "not tested")]}
     )

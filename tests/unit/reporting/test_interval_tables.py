@@ -1,4 +1,4 @@
-"""Intervals, comparisons and other counts in the tables, on small results of which the answers are known."""
+"""Intervals, comparisons and other counts in the tables, on small results with known answers."""
 
 import re
 import shutil
@@ -24,7 +24,7 @@ LAYOUT: dict[str, Any] = MINI | {
     "knowledge_datasets": [],
     "retention_datasets": asked(("r", "R", "realworldqa"), ("o", "O", "ocrbench")),
 }
-RIGHT = {"base": 80, "full_ft": 40, "lora": 78, "slq": 80}  # the first so many questions
+RIGHT = {"base": 80, "full_ft": 40, "lora": 78, "slq": 80}  # this many questions, from the first
 PRINTED = {"r": "vlmevalkit-exact-2", "o": "ocrbench-vlmevalkit-1"}
 
 
@@ -38,7 +38,7 @@ def write_audit(results: Path, **leaked: list[str]) -> None:
 
 
 def write_run(results: Path, method: str, seed: int = 1) -> None:
-    """SLQ finds every image's captions and images first, LoRA the same but for image 0, full FT every other one."""
+    """Write a run: SLQ ranks every caption and image first, LoRA all but image 0's, full FT every other image's."""
     missed = {"base": 1, "full_ft": 2, "lora": IMAGES, "slq": IMAGES + 1}[method]
     best = [20 if number % missed == 0 and method != "slq" else 1 for number in range(IMAGES)]
     write_ranks(run(results, method, seed) / "retrieval" / "c.json", list(np.repeat(best, 5)), best)
@@ -63,7 +63,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def results(kept: Path, tmp_path: Path) -> Path:
-    """A copy that a test may change."""
+    """Copy that a test may change."""
     return shutil.copytree(kept, tmp_path / "results")
 
 
@@ -83,7 +83,7 @@ def test_every_number_of_tables_1_and_3_has_its_interval(kept: Path) -> None:
 
 
 def test_verdicts_of_known_differences(kept: Path) -> None:
-    """Half of 40 images more: beyond chance. One image more: not. 40 and 2 questions more: McNemar by hand."""
+    """Half of 40 images more is beyond chance, one image more is not; 40 and 2 questions more: McNemar's p by hand."""
     table = tables(LAYOUT, kept)["comparisons"]
 
     def told(row: str, other: str) -> tuple[Any, ...]:

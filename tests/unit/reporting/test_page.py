@@ -1,4 +1,4 @@
-"""The page: what it says is in its files, what it links to is there, and a browser asks nobody for anything."""
+"""The page: its content is in its files, its links exist, and a browser contacts no server."""
 
 import csv
 import re
@@ -35,7 +35,7 @@ LINE = {"backbone": "InternVL3-1B", "method": "slq", "seed": 1, "stage": "train"
 
 
 def compared():
-    """A comparison as `slq compare` writes it: a cell of each verdict, on two backbones."""
+    """A comparison as `slq compare` writes it, with one cell of each verdict, on two backbones."""
     place = {"backbone": "InternVL3-1B", "method": "slq", "benchmark": "coco", "metric": "t2i R@5"}
     files = ["results/paper/InternVL3-1B/slq/seed1/retrieval/coco.json", "paper_tables/reference/table3.csv:3"]
     rest = {"tolerance": 1.0, "interval": None, "reason": "because", "files": files}
@@ -57,7 +57,7 @@ def compared():
 
 
 def prepare(root):
-    """Everything that a page is made of, where a project has it."""
+    """Folder of a page and of everything that it is made of, in the layout of a project."""
     reference = shutil.copytree(REFERENCE, root / "paper_tables" / "reference")
     results, out = write_world(root, "holds"), root / "paper_tables" / "paper"
     write_json(results / "paper" / "compare" / "paper.json", compared())
@@ -76,7 +76,7 @@ def prepare(root):
 
 
 def finish(root, layout):
-    """Judge, render and draw what the results are now, and write the page."""
+    """Judge, render and draw the current results, and write the page."""
     reference, results, out = root / "paper_tables/reference", root / "results", root / "paper_tables/paper"
     judge_claims(layout | {"synthetic": []}, results, reference, results / "paper" / "claims.json")
     render(layout, results, reference, TEMPLATES, out)
@@ -93,7 +93,7 @@ def write(root, layout=PAPER, **changes):
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """A finished page beside its files; tests that change them copy the root above."""
+    """Folder of a finished page; tests that change it copy the root above."""
     return prepare(tmp_path_factory.mktemp("page"))
 
 
@@ -103,7 +103,7 @@ def root(folder, tmp_path):
 
 
 class Page(HTMLParser):
-    """Tags with their attributes, and the text."""
+    """A parsed page: tags with their attributes, and the text."""
 
     def __init__(self, path):
         super().__init__()
@@ -145,7 +145,7 @@ def test_nothing_comes_from_elsewhere(folder):
 
 
 def test_the_answer_stands_on_top(folder, page):
-    """Under one line of title: a sentence, the counts in words, and the tables of verdicts."""
+    """Below one title line come a sentence, the counts in words, and the tables of verdicts."""
     claims = read_json(folder.parents[1] / "results/paper/claims.json")["claims"]
     found = Counter(claim["verdict"] for claim in claims)
     said = [
@@ -203,7 +203,7 @@ def test_compared_cells_are_printed_as_their_metric_is(page):
 
 
 def test_all_four_states_are_seen(root):
-    """Of a preset with an inherited score, a run that is missing, numbers of ours and the paper's."""
+    """The preset has an inherited score, a missing run, our numbers and the paper's."""
     for entry in PAPER["retention_datasets"]:
         Runs(root / "results", "paper").inherited("InternVL3-1B", "slq", entry["name"])
     shutil.rmtree(root / "results/paper/InternVL3-8B/lora")
@@ -237,7 +237,7 @@ def test_the_audit_of_the_paper_is_on_it(folder, page):
 
 
 def test_a_backbone_more_is_rows_more(root):
-    """Nothing but its results and its entry in the layout."""
+    """Only its results and its entry in the layout are new."""
     results = root / "results" / "paper"
     shutil.copytree(results / "InternVL3-1B", results / "Another")
     for path in (results / "Another").glob("*/*/run.json"):
@@ -297,7 +297,7 @@ def test_another_form_is_refused(root):
         write(root)
 
 
-# ---- for every reader ------------------------------------------------------------------------------------------------
+# ---- accessibility ---------------------------------------------------------------------------------------------------
 
 
 def test_tables_have_names_pictures_words_and_headings_an_order(page):
@@ -312,7 +312,7 @@ def test_tables_have_names_pictures_words_and_headings_an_order(page):
 
 
 def colours():
-    """Of each scheme, the colours of the stylesheets by name."""
+    """Colours of the stylesheets by name, for each scheme."""
     css = "".join((TEMPLATES / f"{name}.css.j2").read_text() for name in ("table", "report"))
     screen = css.replace(css[css.index("@media print") :], "")
     schemes: dict[str, dict[str, str]] = {"light": {}, "dark": {}}
@@ -322,7 +322,7 @@ def colours():
 
 
 def luminance(colour):
-    """WCAG 2's relative luminance."""
+    """Relative luminance of WCAG 2."""
     digits = "".join(2 * one for one in colour) if len(colour) == 3 else colour
     parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
@@ -331,7 +331,7 @@ def luminance(colour):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_contrast(scheme):
-    """4.5 to 1: WCAG 2, AA."""
+    """The contrast is at least 4.5 to 1 (WCAG 2, level AA)."""
     found = colours()[scheme]
     pairs = [("ink", "paper"), ("soft", "paper"), ("soft", "card"), ("link", "paper"), ("ink", "hover")]
     pairs += [(tone, f"{tone}-wash") for tone in ("good", "bad", "open", "none")]
@@ -344,7 +344,7 @@ def test_text_has_contrast(scheme):
 
 
 def opened(browser, path, tmp_path):
-    """What a browser says on its console, and whom it asks, while it shows a file."""
+    """Console messages of a browser that shows a file, and the addresses that it requests."""
     log = tmp_path / "net.json"
     command = [
         browser,
@@ -360,7 +360,7 @@ def opened(browser, path, tmp_path):
     assert "</html>" in answer.stdout, answer.stderr
     console = [line for line in answer.stderr.splitlines() if "CONSOLE" in line]
     urls = {url for url in re.findall(r'"url":"([^"]+)"', log.read_text()) if not url.startswith(("file:", "data:"))}
-    # What the browser asks of its maker, whatever it shows; that the page names no such host is another test's.
+    # Requests to the browser's maker occur for any page; another test checks that the page names no such host.
     return console, {url for url in urls if not re.match(r"https?://[\w.-]+\.(google|googleapis|gstatic)\.com/", url)}
 
 
@@ -379,7 +379,7 @@ def test_the_browser_would_have_told(browser, tmp_path):
 
 
 def test_the_page_asks_for_what_it_is_made_of_and_all_asks_for_it(checkout):
-    """Of a copy of results, whose comparison is there, nothing is trained or drawn."""
+    """For a copy of results with a comparison, no data is made and nothing is trained."""
     place(checkout, "results/mini/compare/paper.json")
     plan = planned(checkout, "report", "--config", "cells=present")
     assert {rule: plan[rule] for rule in ("judge_claims", "paper_audit", "render_tables", "draw_figures", "write_page")}

@@ -1,4 +1,4 @@
-"""What is written: bytes, sources, looks, escaping, PDF."""
+"""Rendered tables: bytes, sources, appearance, escaping and PDF."""
 
 import csv
 import json
@@ -106,7 +106,7 @@ EVERY_CHARACTER = "".join(one for one in map(chr, range(0x20, 0x3000)) if DRAWN.
     ids=["bracket", "star", "length", "every character", "others"],
 )
 def test_a_label_is_drawn_wherever_it_stands(latex: None, results: Path, tmp_path: Path, label: str) -> None:
-    """First in a row, where LaTeX would take it for an argument; of rows, columns, datasets, methods and notes."""
+    """Rows, columns, datasets, methods and notes have it, also first in a row, where LaTeX would read an argument."""
     kinds = ("backbones", "retrieval_datasets", "retention_datasets", "rows")
     layout = MINI | {kind: [one | {"label": label} for one in MINI[kind]] for kind in kinds}
     render(layout, results, REFERENCE, TEMPLATES, tmp_path / "out")

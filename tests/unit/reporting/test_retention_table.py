@@ -1,4 +1,4 @@
-"""The table of right answers by dataset and type: what each cell is, and where it came from."""
+"""The table of right answers by dataset and type: what each cell is, and its source."""
 
 from pathlib import Path
 

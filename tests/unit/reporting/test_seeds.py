@@ -1,4 +1,4 @@
-"""Several seeds: tables and figures against numpy, what they look like, and what they say when some are missing."""
+"""Several seeds: tables and figures compared with numpy, their appearance, and their notes on missing seeds."""
 
 import csv
 import random
@@ -28,7 +28,7 @@ TRAINED = {"full_ft": 950_123, "slq": 1_025}
 
 
 def store(root: Path, layout: dict[str, Any], seeds: list[int]) -> Path:
-    """Results of a layout's backbones, whose numbers are drawn: of these seeds, and one base."""
+    """Results of a layout's backbones with random numbers, for the given seeds and one base."""
     draw = random.Random(0)
     for backbone in (entry["name"] for entry in layout["backbones"]):
         for method, seed in [("base", 0), *((method, seed) for method in TRAINED for seed in seeds)]:
@@ -51,7 +51,7 @@ def results(tmp_path: Path) -> Path:
 
 
 def forget(results: Path, *runs: str) -> None:
-    """Delete the files of runs, as if they had not been made."""
+    """Delete the files of runs, as if the runs had not been made."""
     for run in runs:
         for path in (results / "mini" / run).rglob("*.json*"):
             path.unlink()
@@ -67,7 +67,7 @@ def printed(results: Path, layout: dict[str, Any], out: Path) -> list[dict[str, 
 
 
 def stored_number(root: Path, row: dict[str, str], source: str) -> float:
-    """What a cell of Table 1 or 3 shows of one file, read without the package's own tables."""
+    """Number of one file that a cell of Table 1 or 3 shows, read without the package's own tables."""
     content = read_json(root / source)
     if row["column"] == "hours":
         return content["spans"]["train"] * content["device"]["count"] / 3600
@@ -118,7 +118,7 @@ def test_right_answers_are_means_too_but_for_what_is_the_sets(results: Path) -> 
 
 
 def test_one_seed_of_several_looks_as_if_it_were_alone(results: Path, tmp_path: Path) -> None:
-    """Whatever else is stored, one seed shows that seed's numbers and nothing of a deviation."""
+    """The numbers are that seed's, without a deviation, whatever else is stored."""
     cells = printed(results, MINI | {"seeds": [2]}, tmp_path / "out")
     assert not any("/seed1/" in row["source"] or "/seed5/" in row["source"] for row in cells)
     assert {row["sd"] for row in cells} == {""}
@@ -185,7 +185,7 @@ def test_hours_of_two_devices_have_no_mean(results: Path) -> None:
     assert cell(found["gpu_hours"], "mini-a/slq", "count").text == "2, 8"
 
 
-# ---- looks -----------------------------------------------------------------------------------------------------------
+# ---- appearance ------------------------------------------------------------------------------------------------------
 
 
 def test_a_deviation_stands_small_behind_its_mean(results: Path, tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_the_widest_table_fits_the_page(latex: None, tmp_path: Path) -> None:
     assert b"Overfull" not in done.stdout
 
 
-# ---- some seeds missing ----------------------------------------------------------------------------------------------
+# ---- missing seeds ---------------------------------------------------------------------------------------------------
 
 
 def test_a_mean_over_fewer_seeds_says_so(results: Path) -> None:
@@ -253,8 +253,8 @@ def test_every_run_has_its_own_points(results: Path, tmp_path: Path) -> None:
     with open(tmp_path / "out" / "figures.csv", encoding="utf-8", newline="") as file:
         points = list(csv.DictReader(file))
     counts = {name: sum(point["figure"] == name for point in points) for name in ("recall", "retention", "training")}
-    # Two backbones, two trained methods, three seeds: on two datasets, and one base; on one dataset; two epochs of
-    # three lines.
+    # Two backbones, two trained methods and three seeds. Recall: two datasets, and one base run. Retention: one
+    # dataset. Training: two epochs of three lines.
     assert counts == {"recall": 2 * 2 * (2 * 3 + 1), "retention": 2 * 2 * 3, "training": 2 * 2 * 3 * 2 * 3}
     for point in points:
         run = point["series"].split(" ")[0]

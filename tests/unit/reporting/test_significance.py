@@ -1,4 +1,4 @@
-"""How often two results that differ by chance alone are said to differ: no more often than stated."""
+"""How often two results that differ only by chance are called different: no more often than stated."""
 
 import itertools
 from functools import partial
@@ -19,7 +19,7 @@ F = "mini-a/slq/seed1/retrieval/mini-f.json"
 
 @pytest.fixture
 def fewer_draws(monkeypatch):
-    """A tenth of the draws of a bootstrap: its ends are of no test on items, and near enough for one with seeds."""
+    """Patch to a tenth of a bootstrap's draws: no test on items uses its ends, and with seeds they are close enough."""
     draws = RESAMPLES // 10
     monkeypatch.setattr("slq.evaluation.retrieval_metrics.recall_intervals", partial(recall_intervals, resamples=draws))
     monkeypatch.setattr(
@@ -32,22 +32,23 @@ def pairs_with_a_difference(found):
 
 
 def test_luck_alone_differs_no_more_often_than_the_stated_rate(fewer_draws, tmp_path):
-    """Twelve pairs of runs that differ in their luck on the items, and no tolerance that could hide it.
+    """Twelve pairs of runs differ only by luck on the items, without a tolerance that could hide it.
 
-    In at most 5 % of comparisons any of the 13 cells may differ: of 12, four or more would be so in 1 of 450.
+    In at most 5 % of comparisons any of the 13 cells may differ. Of 12 comparisons, four or more would do so with
+    probability 1 in 450.
     """
     random = np.random.default_rng(2)
     trees = [draw_run(tmp_path / str(number), random) for number in range(24)]
     strict = settings(recall=0, score=0)
     found = [compared(tmp_path / "out.json", *two, how=strict) for two in zip(trees[::2], trees[1::2], strict=True)]
     assert pairs_with_a_difference(found) <= 3
-    assert min(one["counts"]["inside noise"] for one in found) >= 8  # chance does something in nearly every cell
+    assert min(one["counts"]["inside noise"] for one in found) >= 8  # chance moves nearly every cell
 
 
 def test_another_seed_differs_no_more_often_than_the_stated_rate(fewer_draws, tmp_path):
-    """A seed moves a run as a whole, here by 5 points (sd): the items, which do not show it, are not all that is asked.
+    """A seed moves a whole run, here by 5 points (sd), which the items do not show, so their spread is not enough.
 
-    The same runs differ more often if they say that they are of one seed: then luck on the items is all there is.
+    The same runs differ more often if they claim to have one seed: then only luck on the items is assumed.
     """
     random = np.random.default_rng(3)
     two_seeds, one_seed = [], []
@@ -81,7 +82,7 @@ def test_without_a_word_on_seeds_one_seed_is_not_told_from_another(tmp_path):
 
 
 def test_the_test_on_items_rejects_at_its_level_and_not_more():
-    """p below 0.05 in at most 5 % of draws without a difference, plus three standard errors; of runs apart, in most."""
+    """Without a difference, p is below 0.05 in 5 % of draws plus three standard errors at most; with one, in most."""
     random = np.random.default_rng(4)
 
     def rejected(shift):
@@ -96,7 +97,7 @@ def test_the_test_on_items_rejects_at_its_level_and_not_more():
 
 
 def test_several_seeds_differ_no_more_often_than_the_stated_rate():
-    """Means over three and four seeds; a seed moves a run by a point and a half, on all items alike."""
+    """Means over three and four seeds are compared; a seed moves a run by a point and a half, the same on all items."""
     random = np.random.default_rng(5)
     catalogue = parse_comparison_settings(settings(recall=0))
 
@@ -117,7 +118,7 @@ def test_several_seeds_differ_no_more_often_than_the_stated_rate():
 
 
 def test_of_a_hundred_cells_none_differs_by_chance_at_the_stated_rate():
-    """A hundred comparisons of a hundred cells each; tested one by one, nearly every comparison would have one."""
+    """A hundred comparisons have a hundred cells each; tested cell by cell, nearly all would have a difference."""
     random = np.random.default_rng(9)
     catalogue = parse_comparison_settings(settings(recall=0))
     counted = SampleStatistics(65, 75, 200, 1000)
@@ -134,7 +135,7 @@ def test_of_a_hundred_cells_none_differs_by_chance_at_the_stated_rate():
 
 
 def test_the_spread_of_several_seeds_decides_where_there_are_some(tmp_path):
-    """The same two points between single runs and between means of seeds that lie two points apart."""
+    """Two points are judged between single runs, and between means of seeds that are themselves two points apart."""
     for side, moved in (("one", 0.0), ("other", 2.0)):
         for seed in (1, 2, 3):
             runs = Runs(tmp_path / side / "results", "mini", seed)

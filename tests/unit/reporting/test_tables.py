@@ -1,4 +1,4 @@
-"""The tables from results that the tests make: states, marks, headers, errors."""
+"""The tables from results that the tests write: states, marks, headers, errors."""
 
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def test_quoted_cells_look_quoted_and_do_not_rank_beside_mini_sets(results: Path
 
 
 def test_full_fine_tunings_count_is_said_to_be_without_the_lm_head(results: Path) -> None:
-    """The paper's, beside which it is read, has it: 0.6B and 7.6B against 494M and 7.07B."""
+    """The paper's count, to which ours is compared, includes the head: 0.6B and 7.6B against 494M and 7.07B."""
     said = [note for note in tables(MINI, results)["table3"].notes if "LM head" in note]
     assert said == [
         "Param. of Full FT excludes an LM head that is not tied to the embedding, because no retrieval vector depends "
