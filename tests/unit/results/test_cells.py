@@ -25,7 +25,7 @@ def marks(cells: list[TableCell], higher_is_better: bool = True) -> list[str]:
 
 
 def naive_marks(cells: list[TableCell], higher_is_better: bool) -> list[str]:
-    """A cell is best if none that takes part beats it, second if only best ones do."""
+    """Oracle: a comparable cell is best if none beats it, and second if only best ones do."""
     part = [cell for cell in cells if cell.comparable and cell.state != "missing"]
     sign = 1 if higher_is_better else -1
 

@@ -1,4 +1,4 @@
-"""Results that a version before 0.2.0 wrote, whose keys and folders had other names: refused by name."""
+"""Results written by a version before 0.2.0, with other keys and folders: refused by name."""
 
 import tomllib
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_a_file_of_an_earlier_schema_is_refused_by_the_tables(tmp_path: Path) ->
 
 
 def test_scoring_says_so_of_a_file_that_inherited_its_numbers(tmp_path: Path) -> None:
-    """Under a key that is read no more: its answers are not missing."""
+    """It inherits under a key that is no longer read; the message must not call its answers missing."""
     path = tmp_path / "slq/seed1/retention/mini-r.json"
     write_json(path, {"schema": 3, "equals": "mini/a/base/seed0/retention/mini-r.json"})
     with pytest.raises(SlqError, match=r"mini-r\.json: schema 3, not 4: written by a version before 0\.2\.0"):

@@ -1,4 +1,4 @@
-"""A score that is inherited: its cell's state, number, sources and mark, in tables and figures."""
+"""An inherited score: its cell's state, number, sources and mark, in tables and figures."""
 
 import csv
 from pathlib import Path
@@ -19,7 +19,7 @@ BASE, PROOF = (f"results/mini/mini-a/{run}/retention/mini-r.json" for run in ("b
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """A has base and full FT, measured, and SLQ, inherited."""
+    """Results in which A has measured base and full FT, and inherited SLQ."""
     folder = mini_results(tmp_path)
     Runs(folder, "mini").inherited("mini-a", "slq", "mini-r")
     return folder

@@ -1,4 +1,4 @@
-"""The loader of results: every expected number with its state, against a naive reading of the JSON files."""
+"""The loader of results: every expected number with its state, compared with a naive reading of the JSON files."""
 
 import ast
 import json
@@ -136,7 +136,7 @@ def test_a_number_that_is_expected_twice_is_refused(folder: Path) -> None:
 
 
 def test_the_evidence_of_a_row_gives_its_number(folder: Path) -> None:
-    """Recalls by the share of ranks within K, scores by that of right answers; without a file, a cell says so."""
+    """Recalls are the share of ranks within K, scores the share of right answers; a cell without a file says so."""
     asked: dict[str, Any] = {"question": "?", "prompt": "?", "options": [], "answers": ["red"]}
     asked |= {"tokens": 2, "ended": True}
     items = [
@@ -175,7 +175,7 @@ def test_the_papers_numbers_have_the_same_columns_and_are_quoted() -> None:
 
 @pytest.mark.parametrize("path", READERS, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_what_reports_opens_no_results_by_itself(path: Path) -> None:
-    """It asks `slq.results`. Page, last words of a call and card read what a stage wrote for them, by its name."""
+    """Reports read `slq.results`; page, closing lines and card read by name the files that a stage wrote for them."""
     names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
     attributes = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
     assert not names & {"check_freshness", "read_ranks", "read_scored_answers", "read_jsonl"}

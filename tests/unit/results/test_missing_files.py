@@ -1,4 +1,4 @@
-"""A file of a finished run that is gone: exactly its cells go missing, and each names the file."""
+"""A missing file of a finished run: exactly its cells are missing, and each names the file."""
 
 import shutil
 from dataclasses import fields
@@ -15,8 +15,8 @@ from slq.results.ledger import LedgerRow, format_ledger_csv
 from stored import CPU, MINI, Runs, entries, tables, write_answers, write_ranks
 
 IMAGES, QUESTIONS = 12, 10
-METHODS = {"base": 0, "lora": 90, "slq": 9}  # and how much each trains; full fine-tuning leaves what LoRA does
-ASKED = ("base", "lora")  # SLQ answers as base does
+METHODS = {"base": 0, "lora": 90, "slq": 9}  # trained parameters; full fine-tuning leaves the same files as LoRA
+ASKED = ("base", "lora")  # SLQ inherits base's answers
 LAYOUT: dict[str, Any] = MINI | {
     "backbones": entries(("a", "A", "InternVL3-1B")),
     "methods": list(METHODS),
@@ -38,7 +38,7 @@ def run(method: str) -> str:
     return f"{RESULTS}/a/{method}/seed{0 if method == 'base' else 1}"
 
 
-# Files that cells are made of.
+# Files that provide cells.
 SHOWN = [
     f"{RESULTS}/gpu_hours.csv",
     *(f"{run(method)}/run.json" for method in METHODS),
@@ -59,7 +59,7 @@ SHOWN = [
     *(f"{run('base')}/blind/{name}.json" for name in PRINTED),
     *(f"{RESULTS}/baselines/{row}/retrieval/{name}.json" for row in ROWS for name in "cf"),
 ]
-# Files that no cell is made of: what needs them.
+# Files that provide no cell, and what needs them.
 UNSHOWN = {
     AUDIT: "the rows `clean` and `leaked` of Table E, and notes on what training has seen",
     f"{RESULTS}/reference_check.json": "no training begins without it",
@@ -92,7 +92,7 @@ UNSHOWN = {
 
 
 def write_retention(path: Path, name: str, right: int) -> None:
-    """Answers of which the first are right."""
+    """Write answers of which the first `right` are right."""
     asked: dict[str, Any] = {
         "question": "?",
         "prompt": "?",
@@ -109,7 +109,7 @@ def write_retention(path: Path, name: str, right: int) -> None:
 
 
 def write_run(root: Path, method: str, place: int) -> None:
-    """All that a run leaves."""
+    """Write all files that a run leaves."""
     runs, folder = Runs(root / "results", "mini"), root / run(method)
     runs.run("a", method, METHODS[method], CPU if method != "base" else None)
     for name in "cfk":
@@ -126,7 +126,7 @@ def write_run(root: Path, method: str, place: int) -> None:
 
 
 def write_ledger(path: Path) -> None:
-    """A line of training for each run, and one for each row."""
+    """Write a ledger with a line of training for each run, and a line for each row."""
     spent: dict[str, Any] = {one.name: None for one in fields(LedgerRow)} | {"device": "a", "devices": 1, "attempts": 1}
     spent |= {
         "train_hours": 1,
@@ -145,7 +145,7 @@ def write_ledger(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with everything that a preset leaves in results/."""
+    """Project with everything that a preset leaves in results/."""
     root = tmp_path_factory.mktemp("finished")
     for place, method in enumerate(METHODS):
         write_run(root, method, place)
@@ -191,12 +191,12 @@ def cells_of(table: Table) -> dict[tuple[str, str], TableCell]:
 
 @pytest.fixture(scope="module")
 def whole(finished_run: Path) -> Cells:
-    """The cells of the run with all of its files."""
+    """Cells of the run with all of its files."""
     return collected(finished_run)
 
 
 def changed(before: Cells, after: Cells) -> set[tuple[str, str, str]]:
-    """Cells that are not the same number in the same state."""
+    """Cells whose number or state differs."""
     same = {key for key in before if key in after and shown(before[key]) == shown(after[key])}
     return {*before, *after} - same
 

@@ -1,4 +1,4 @@
-"""Results, bundles and tables of another paper with any fault: a right result, or one message (tests/odd.py)."""
+"""Results, bundles and another paper's tables with random faults (tests/odd.py): a correct result, or one message."""
 
 import csv
 import io
@@ -38,13 +38,13 @@ ANSWERED = [
     for n, options in enumerate([["yes", "no"], []])
 ]
 
-TYPES = ["x", "Handwritten Mathematical Expression Recognition"]  # the second has a rule of its own
+TYPES = ["x", "Handwritten Mathematical Expression Recognition"]  # the second has its own rule
 
 
 @FEW_AND_MANY
 @pytest.mark.parametrize("benchmark", ["mmmu", "realworldqa", "ocrbench"])
 def test_replies(benchmark, times):
-    """A model may answer anything, and a dataset accept anything: every scorer judges it."""
+    """Every scorer judges any reply of a model and any accepted answer of a dataset."""
     printed = next(name for name, scorer in SCORERS.items() if benchmark in scorer.benchmarks)
     replies = st.one_of(st.text(max_size=40), st.text("ABab .:()1290,e+-=/$%\n<think>", max_size=30), TEXTS)
     texts = st.text(max_size=10).filter(str.strip)
@@ -60,7 +60,7 @@ def test_replies(benchmark, times):
 
 @FEW_AND_MANY
 def test_answers(tmp_path_factory, times):
-    """Also such as a metrics file is true to: whoever writes answers by hand writes their hashes as well."""
+    """Some answers match their metrics file, because a user who edits answers may write their hashes as well."""
     path = tmp_path_factory.mktemp("answers") / "mini/a/slq/seed1/retention/set.json"
     write_answers(path, "mmmu", "vlmevalkit-exact-2", ANSWERED)
     answers, metrics = path.with_name("set.answers.jsonl"), read_json(path)
@@ -114,7 +114,7 @@ def test_rank_tables(tmp_path_factory, times):
     rows, values = st.integers(-1, len(table) - 1), st.one_of(VALUES, st.binary(max_size=3))
 
     def write(column, row, value):
-        """The table with another value in a row, or in all."""
+        """Write the table with another value in one row, or in all."""
         other = [value if row in (-1, number) else one for number, one in enumerate(table[column])]
         table.assign(**{column: pd.Series(other, dtype=object)}).to_parquet(ranks, index=False)
 
@@ -128,7 +128,7 @@ def test_rank_tables(tmp_path_factory, times):
         else:
             try:
                 write(*change)
-            except (pa.ArrowException, OverflowError, UnicodeEncodeError):  # what no parquet file can hold
+            except (pa.ArrowException, OverflowError, UnicodeEncodeError):  # values that parquet cannot store
                 return
         changes = {}
         with suppress(Exception):  # a table without a hash
@@ -141,7 +141,7 @@ def test_rank_tables(tmp_path_factory, times):
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """A preset's results: SLQ with ranks, answers and events, base with answers, an audit."""
+    """Results of a preset: SLQ with ranks, answers and events, base with answers, and an audit."""
     root = tmp_path_factory.mktemp("drawn")
     folder, runs = draw_run(root, np.random.default_rng(1)), Runs(root / "results", "mini")
     runs.run("mini-a", "slq", device=CPU)
@@ -169,7 +169,7 @@ RESULTS = [
 @FEW_AND_MANY
 @pytest.mark.parametrize("name", RESULTS)
 def test_results_of_a_preset(drawn, tmp_path_factory, name, times):
-    """As tables, figures, page, claims and card read them, and as a comparison does."""
+    """Tables, figures, page, claims and card read them, and so does a comparison."""
     folder = shutil.copytree(drawn.parents[1], tmp_path_factory.mktemp("results") / "lab") / "results/mini"
     path, valid = folder / name, read_json(folder / name)
 
@@ -234,7 +234,7 @@ def test_bundles(drawn, tmp_path_factory, times):
 
 
 def as_csv(rows):
-    """CSV, also of what is no list of rows."""
+    """CSV bytes, also of a value that is not a list of rows."""
     text = io.StringIO()
     for row in rows if isinstance(rows, list) else [rows]:
         csv.writer(text).writerow(row if isinstance(row, list) else [row])

@@ -1,4 +1,4 @@
-"""The reference CSVs against the poster's own text, read by a second, independent parser."""
+"""The reference CSVs compared with the poster's own text, read by a second, independent parser."""
 
 import csv
 import re
@@ -20,7 +20,7 @@ Cells = dict[tuple[str, ...], tuple[str, str]]
 
 
 def cell(text: str) -> tuple[str, str]:
-    """(printed, mark) of a poster's cell."""
+    """(printed, mark) of a cell of the poster."""
     marked = re.fullmatch(r"<([bu])>(.*)</\1>", text)
     return (marked[2], MARKS[marked[1]]) if marked else (text, "")
 

@@ -1,4 +1,4 @@
-"""Numbers that do not follow from the ranks or answers beside them: whoever reads them says so, and shows none."""
+"""Numbers that do not follow from the ranks or answers beside them: every reader reports them, and shows none."""
 
 import csv
 import json
@@ -33,7 +33,7 @@ BASE = "results/mini/mini-a/base/seed0/retention/mini-r.json"
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of SLQ with ranks and answers; tests copy it."""
+    """Project with an SLQ run with ranks and answers, which tests copy."""
     root = tmp_path_factory.mktemp("drawn")
     draw_run(root, np.random.default_rng(1))
     Runs(root / "results", "mini").run("mini-a", "slq", device=CPU)
@@ -50,7 +50,7 @@ def change(path: Path, **content: Any) -> None:
 
 
 def change_rank(path: Path, old: int, new: int, wanted: int) -> None:
-    """Of the captions of the table beside a metrics file, the first `wanted` that rank so."""
+    """Change the first `wanted` captions of rank `old` to `new` in the table beside a metrics file."""
     ranks = path.with_suffix(".ranks.parquet")
     table = pd.read_parquet(ranks)
     found = table.index[(table["direction"] == "t2i") & (table["rank"] == old)][:wanted]
@@ -74,7 +74,7 @@ def add_to_metric(path: Path, points: float) -> None:
     write_json(path, content)
 
 
-# What a person may do to a file: with what is said of it.
+# Edits that a user may make to a file, with the message of each.
 OTHER = "it was made from other {0} than {1}'s"
 EDITS = {
     "a hundred ranks": ("ranks", lambda path: change_rank(path, 1, 9, 100), OTHER),
@@ -86,13 +86,13 @@ EDITS = {
 }
 
 
-# An edit of each kind of file, where all that a reader is told is that the file is stale.
+# One edit of each kind of file, for readers that only learn that the file is stale.
 ONE_OF_EACH = pytest.mark.parametrize("edited", ["a rank that moves no recall", "a score by 0.3"], indirect=True)
 
 
 @pytest.fixture(params=EDITS)
 def edited(request: pytest.FixtureRequest, lab: Path) -> tuple[Path, str, str]:
-    """The run after an edit, the kind of file it was of, and what is to be said."""
+    """The run after an edit, the kind of the edited file, and the expected message."""
     kind, edit, said = EDITS[request.param]
     path = lab / FILES[kind]
     edit(path)
@@ -154,7 +154,7 @@ def test_an_edit_is_a_verdict_of_a_comparison(edited: Any, drawn: Path, tmp_path
     "edited", ["a rank that moves no recall", "an answer that moves no score", "a score by 0.3"], indirect=True
 )
 def test_an_edit_is_found_by_score(edited: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of ranks and recalls that differ see tests/unit/evaluation/test_recounts.py."""
+    """tests/unit/evaluation/test_recounts.py covers ranks and recalls that differ."""
     lab, kind, _ = edited
     assert main(["score", str(lab / "results/mini")]) == 1
     said = capsys.readouterr()
@@ -176,7 +176,7 @@ def test_an_edit_is_told_by_a_bundle_and_left_out_of_a_card(edited: Any, tmp_pat
 
 
 def test_a_proof_of_earlier_answers_of_base_is_stale(lab: Path) -> None:
-    """Base answers again; its own number is right, and SLQ's was proved to be the earlier one."""
+    """Base answers again: its own number is right, but SLQ was proved equal to the earlier answers."""
     results, run = lab / "results", lab / RUN
     base = lab / BASE
     base.parent.mkdir(parents=True)
@@ -206,7 +206,7 @@ def test_a_file_without_the_hash_is_stale_until_it_is_written_anew(lab: Path, ca
 
 
 def test_two_numbers_of_one_adapter_are_the_same_number_or_differ(tmp_path: Path) -> None:
-    """0.3 points are within the tolerance; between two evaluations of one adapter nothing is."""
+    """0.3 points are within the tolerance, but two evaluations of one adapter have no tolerance."""
     for side, value in (("one", 70.0), ("other", 70.3)):
         runs = Runs(tmp_path / side / "results", "mini")
         runs.run("mini-a", "slq")
@@ -228,7 +228,7 @@ def shown(out: Path, name: tuple[str, str, str]) -> dict[str, str]:
 
 
 def test_a_file_of_another_run_with_its_ranks_is_no_number_of_this_one(lab: Path, tmp_path: Path, capsys: Any) -> None:
-    """Copied whole, it follows from what lies beside it; but the run's other files name another adapter."""
+    """Copied as a whole, the file follows from its ranks, but the run's other files name another adapter."""
     own = [path for kind in ("retrieval", "retention") for path in (lab / RUN / kind).glob("*.json")]
     for path in own:
         change(path, inputs=read_json(path)["inputs"] | {"adapter": "of this run"})
@@ -275,7 +275,7 @@ def test_score_says_which_file_holds_no_recalls(lab: Path, metrics: Any, capsys:
 
 
 def test_a_run_is_counted_again_from_within_its_folder(lab: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    """Also where it inherits: the preset's folder is above the one that was named."""
+    """This includes an inherited score: the preset's folder is above the one that was named."""
     (lab / BASE).parent.mkdir(parents=True)
     for path in (lab / RUN / "retention").iterdir():
         path.rename((lab / BASE).with_name(path.name))

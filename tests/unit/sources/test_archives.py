@@ -1,4 +1,4 @@
-"""Archives by URL: fetched from a server on loopback, continued, proved, unpacked."""
+"""Archives by URL: fetched from a server on loopback, resumed, verified and unpacked."""
 
 import base64
 import hashlib
@@ -18,14 +18,14 @@ import pytest
 from fetching import check_absent, check_whole, command, environment, fetch, files, refused
 from loopback import Answer, Files, serve
 
-URL = "http://images.example.org/zips/train.zip"  # no server has this name: SLQ_MIRROR leads to the one on loopback
+URL = "http://images.example.org/zips/train.zip"  # a server of no real name: SLQ_MIRROR leads to the one on loopback
 PICTURES = {f"train/{number:03}.jpg": random.Random(number).randbytes(4000) for number in range(50)}
 WANTED = {"files": ["train/*.jpg"], "count": 50}
 OTHERS = {"train/readme.txt": b"not asked for", "other/000.jpg": b"nor this"}
 
 
 def zipped(members, link=""):
-    """The bytes of an archive; `link`: a member that is a symbolic link."""
+    """Bytes of an archive; `link` names a member that is a symbolic link."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, body in members.items():
@@ -48,7 +48,7 @@ def server():
         yield site
 
 
-# Kills itself before the step after so many: a step is a block of a transfer, or a file that gets its name.
+# A process that kills itself before step `moment`: a block of a transfer, or a file that gets its final name.
 KILLED = """
 import itertools, os, signal, sys
 import slq.sources.download as download
@@ -80,7 +80,7 @@ def mirror(server):
 
 @pytest.fixture
 def bring(server, tmp_path):
-    """Fetches a part from the server."""
+    """Function that fetches a part from the server."""
     return lambda part=PART, **more: fetch(tmp_path, [part], **mirror(server), **more)
 
 
@@ -203,7 +203,7 @@ def test_a_bomb_that_understates_its_size_writes_no_byte_more(server, bring, tmp
 def test_a_web_page_is_no_archive(server, bring, tmp_path):
     server.refusals = [Answer(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>Please sign in</html>")]
     refused(bring(), f"{URL}: is a web page, expected a file")
-    server.files["/zips/train.zip"] = b"<html>Please sign in</html>"  # and without saying so
+    server.files["/zips/train.zip"] = b"<html>Please sign in</html>"  # the same page, not sent as HTML
     refused(bring(UNKNOWN), f"{URL}: not a valid zip archive")
     refused(bring(), f"{URL}: 27 bytes, expected")
     assert files(tmp_path) == {}
@@ -240,7 +240,7 @@ def test_no_server_is_one_message(tmp_path):
 
 
 def test_a_proxy_of_the_environment_is_asked(server, tmp_path):
-    """With its login; a proxy is given the whole address."""
+    """The proxy gets its login and the whole address."""
     server.files[URL] = ARCHIVE
     proxy = server.address.replace("http://", "http://me:p%40ss@")
     answer = fetch(tmp_path, [PART], http_proxy=proxy, HTTP_PROXY=proxy, no_proxy="", NO_PROXY="")
@@ -260,7 +260,7 @@ def test_a_proxy_without_a_scheme_is_asked(server, tmp_path):
 
 
 def test_a_page_that_refuses_a_range_is_no_web_page_in_place_of_the_file(server, bring, tmp_path):
-    """What is here is longer than the file, and the server says so in HTML, as nginx does."""
+    """The local part is longer than the file, and the server states that in HTML, as nginx does."""
     begun = Answer(200, {"Content-Length": "99"}, b"begun")
     server.refusals = [begun, Answer(416, {"Content-Type": "text/html"}, b"<html>416</html>")]
     answer = bring()
@@ -270,7 +270,7 @@ def test_a_page_that_refuses_a_range_is_no_web_page_in_place_of_the_file(server,
 
 @pytest.mark.parametrize("limit", [len(ARCHIVE) // 2, len(ARCHIVE) + 1], ids=["in the transfer", "never"])
 def test_a_full_disk_keeps_what_has_come(server, bring, tmp_path, limit):
-    """By the largest size that a file may have."""
+    """A limit on the size of a file simulates the disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
@@ -295,7 +295,7 @@ def test_too_little_room_is_said_before_anything_is_fetched(server, bring, tmp_p
 
 
 def test_killed_at_twenty_moments_it_ends_like_an_undisturbed_one(server, tmp_path):
-    """Within the transfer, then ever later between two files; no name holds half a file."""
+    """Kills fall within the transfer, then ever later between two files; no final name has a partial file."""
     for moment in [3] * 10 + [*range(6, 54, 5)]:
         answer = fetch(tmp_path, [PART], code=KILLED.format(moment=moment), **mirror(server))
         assert answer.returncode == -signal.SIGKILL
@@ -311,7 +311,7 @@ def test_killed_at_twenty_moments_it_ends_like_an_undisturbed_one(server, tmp_pa
 
 
 def test_two_processes_do_not_fetch_the_same_source(server, tmp_path):
-    """The second stops with a message; the first ends as if it had been alone."""
+    """The second stops with a message; the first ends as if it were the only one."""
     server.refusals = [Answer(503, {"Retry-After": "5"})]
     first = subprocess.Popen(
         command(tmp_path, [PART]), env=environment(tmp_path, **mirror(server)), stderr=subprocess.PIPE, text=True
@@ -328,7 +328,7 @@ def test_two_processes_do_not_fetch_the_same_source(server, tmp_path):
     assert len(server.log) == 2
 
 
-# ---- what a person supplies ------------------------------------------------------------------------------------------
+# ---- files that a user supplies --------------------------------------------------------------------------------------
 
 
 def test_a_supplied_folder_joins_an_archive(server, tmp_path):

@@ -1,4 +1,4 @@
-"""Files that the configuration names are inputs by content: what is edited is read."""
+"""Files that the configuration names are inputs by content: an edited file is read again."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def write_items(folder, *items):
 
 
 def paint(path, colour):
-    """A picture of always as many bytes; its times are those of the file that it replaces."""
+    """Write a picture of constant size that keeps the times of the file it replaces."""
     times = os.stat(path) if path.exists() else None
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (8, 8), colour).save(path, "BMP")
@@ -51,7 +51,7 @@ def supplied(tmp_path):
 
 
 def test_an_edited_caption_and_a_replaced_image_of_a_supplied_set_make_another_set(checkout, supplied):
-    """The image of the same size and with the same time; what changes no byte makes nothing due."""
+    """The new image has the same size and time; a change of no byte makes nothing due."""
     mine = {"label": "Mine", "paper_column": "mine", "kind": "retrieval", "local_dir": "data/mine"}
     (checkout / "mine.yaml").write_text(yaml.safe_dump({"datasets": {"mine": mine}}))
     call = ["--cores", "1", "--configfile", "mine.yaml", "--", f"{SPLIT}/manifest.json"]
@@ -83,7 +83,7 @@ def test_an_image_that_was_replaced_since_is_not_read_under_the_identity_of_its_
 
 
 def test_what_changes_no_byte_of_a_supplied_set_is_the_same(supplied, tmp_path):
-    """Touched, copied, a file that no line names; and the folder taken away, as stored results need it no more."""
+    """Files may be touched or copied, others added, and the folder removed, which stored results no longer need."""
 
     def said():
         return FileHashCache(tmp_path / "kept").hash_local_split({"local_dir": str(supplied)}, "test")
@@ -103,13 +103,13 @@ def test_what_changes_no_byte_of_a_supplied_set_is_the_same(supplied, tmp_path):
 
 
 def test_a_folder_that_is_a_link_is_read_like_any_other(tmp_path, monkeypatch):
-    """Large folders lie on another disk: of questions in the hub's columns, and of a source that is copied."""
+    """Large folders are on another disk: questions in the hub's columns, and a source that is copied."""
     monkeypatch.chdir(tmp_path)
     for name in ("disk/Art", "hub", "flickr"):
         Path(name).mkdir(parents=True)
     Path("hub/Art").symlink_to("../disk/Art")
     Path("flickr/images").symlink_to("../disk/Art")
-    Path("disk/Art/back").symlink_to("..")  # a circle, which ends
+    Path("disk/Art/back").symlink_to("..")  # a cycle of links
     Path("disk/Art/itself").symlink_to("itself")
     Path("disk/Art/gone").symlink_to("nowhere")
     part = {"local_dir": "flickr", "files": ["images/*.parquet"]}
@@ -132,7 +132,7 @@ def test_a_folder_that_is_a_link_is_read_like_any_other(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("line", [{"images": 5}, {"images": [5]}, {"image": "\ud83d.png"}, {"image": "\0"}, [1], 5])
 def test_a_line_that_is_no_item_is_left_to_its_rule(supplied, tmp_path, line):
-    """Which says what is wrong with it, while the Snakefile is read without a traceback."""
+    """The rule reports the fault; the Snakefile is read without a traceback."""
     (supplied / "test/items.jsonl").write_text(json.dumps(line) + "\n")
     assert FileHashCache(tmp_path / "kept").hash_local_split({"local_dir": str(supplied)}, "test")
 
@@ -150,7 +150,7 @@ def test_an_edited_list_of_ids_is_read(checkout):
 
 
 def test_a_replaced_file_of_a_folder_that_a_source_is_copied_from_is_copied_again(raw_config, tmp_path):
-    """Of a source's local part and of a local backbone alike; without the folder, the copy stays."""
+    """This holds for a source's local part and for a local backbone; without the folder, the copy stays."""
     folder = tmp_path / "local"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
@@ -174,7 +174,7 @@ def test_a_replaced_file_of_a_folder_that_a_source_is_copied_from_is_copied_agai
 
 
 def test_every_key_that_names_files_is_an_input_by_content(raw_config, tmp_path, monkeypatch):
-    """Questions in the hub's columns, queries, the pilot's images: any edit changes what the rule's parameter is."""
+    """Questions in the hub's columns, queries, the pilot's images: any edit changes the rule's parameter."""
     monkeypatch.chdir(tmp_path)
     Path("hub/Art").mkdir(parents=True)
     Path("hub/Art/validation-0.parquet").write_bytes(b"rows")
@@ -199,7 +199,7 @@ def test_every_key_that_names_files_is_an_input_by_content(raw_config, tmp_path,
 
 
 def test_bytes_are_read_once(supplied, monkeypatch, tmp_path):
-    """What a file holds is remembered by its size and times, not those of the last two seconds."""
+    """Hashes of files are cached by size and times, except for changes of the last two seconds."""
     folder, read = supplied, []
     from slq.sources import file_hashes
 
@@ -217,7 +217,7 @@ def test_bytes_are_read_once(supplied, monkeypatch, tmp_path):
 
 
 def test_nothing_of_a_folder_is_read_by_a_job_of_another_rule(checkout, supplied):
-    """A job on a cluster reads the Snakefile too: with the folder's rule out of its reach, its files stay unread."""
+    """A job on a cluster reads the Snakefile too, but no files of a rule that it may not run."""
     mine = {"label": "Mine", "paper_column": "mine", "kind": "retrieval", "local_dir": "data/mine"}
     more = {"datasets": {"mine": mine}, "presets": {"mini": {"knowledge_datasets": ["mine"]}}}
     (checkout / "mine.yaml").write_text(yaml.safe_dump(more))
@@ -235,7 +235,7 @@ def test_nothing_of_a_folder_is_read_by_a_job_of_another_rule(checkout, supplied
 
 
 def flickr(folder, *names):
-    """The source of Flickr30K's images as config.yaml has it, in a folder on another disk that a link leads to."""
+    """The source of Flickr30K's images as in config.yaml, in a folder on another disk that a link leads to."""
     (folder / "disk").mkdir()
     (folder / "flickr30k").mkdir()
     for name in names:
@@ -255,7 +255,7 @@ def test_images_behind_a_link_are_a_source(tmp_path):
 
 @pytest.mark.parametrize("lost", ["disk/3.jpg", "flickr30k/flickr30k-images"])
 def test_a_link_to_nothing_among_what_is_copied_is_named(tmp_path, lost):
-    """An image, and the folder of all: a disk that is not there today; another link to nothing is none of ours."""
+    """The lost link is an image, or the folder on a disk that is absent; a broken link to other files is ignored."""
     part = flickr(tmp_path, "1.jpg")
     (tmp_path / "flickr30k/.#notes").symlink_to("someone@somewhere")
     assert fetch(tmp_path, [part]).returncode == 0

@@ -1,4 +1,4 @@
-"""Repositories of the hub: the real client against a hub on loopback."""
+"""Repositories of the hub, fetched by the real client from a hub on loopback."""
 
 import json
 import resource
@@ -32,7 +32,7 @@ def hub():
 
 @pytest.fixture
 def bring(hub, tmp_path):
-    """Fetches a part from the hub."""
+    """Function that fetches a part from the hub."""
 
     def bring(part=PART, **more):
         return fetch(tmp_path, [part], weights="model" in part, HF_ENDPOINT=hub.address, **more)
@@ -101,7 +101,7 @@ def test_the_lock_holds_the_commit_while_the_branch_moves(hub, bring, tmp_path):
 
 
 def test_another_snapshot_leaves_nothing_of_the_one_before(hub, bring, tmp_path):
-    """transformers reads model.safetensors before any shards: left behind, the old weights would win without a word."""
+    """transformers prefers model.safetensors to shards, so old weights left behind would be used silently."""
     assert bring().returncode == 0
     shards = {name: body for name, body in SNAPSHOT.items() if name != "model.safetensors"}
     shards |= {"model-00001-of-00001.safetensors": b"other", "model.safetensors.index.json": b"{}"}
@@ -111,7 +111,7 @@ def test_another_snapshot_leaves_nothing_of_the_one_before(hub, bring, tmp_path)
 
 
 def test_a_repository_that_is_not_what_was_locked_stops(hub, bring, tmp_path):
-    """The same commit with other files: history was rewritten, or this is another hub."""
+    """The same commit has other files: the history was rewritten, or this is another hub."""
     assert bring().returncode == 0
     lock = tmp_path / "sources.lock/mine.json"
     entries = json.loads(lock.read_text())
@@ -234,7 +234,7 @@ def test_killed_after_a_file_it_fetches_the_others(hub, tmp_path):
 
 
 def test_a_flipped_byte_is_found_and_fetched_again(hub, bring, tmp_path):
-    """The client looks at sizes alone."""
+    """The client checks only sizes."""
     hub.damage = True
     refused(bring(), "hash differs from the hub's index: config.json, model.safetensors, tokenizer.json; removed")
     check_absent(tmp_path)

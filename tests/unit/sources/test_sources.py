@@ -1,4 +1,4 @@
-"""`slq sources`: the table of sources as a person reads it, of the configuration that a clone has."""
+"""`slq sources`: the table of sources as printed, for the configuration of a clone."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from slq.jobs import configure_libraries
 
 @pytest.fixture
 def table(pristine, tmp_path, capsys, monkeypatch):
-    """Prints the table where nothing is fetched yet; returns its lines by their first word, and the rest."""
+    """Function that prints the table with nothing fetched; returns its lines by first word, and the rest."""
     monkeypatch.chdir(tmp_path)
 
     def table(*arguments):
@@ -69,7 +69,7 @@ def test_a_preset_lists_what_it_fetches(table, raw_config):
 
 
 def test_every_place_has_the_same_sizes(table):
-    """The total of `slq sources` is in README.md and docs/data.md, word for word; each source's GB is in the latter."""
+    """README.md and docs/data.md quote the total of `slq sources` word for word; docs/data.md has each source's GB."""
     rows, tail = table("--preset", "paper")
     words = tail.splitlines()[0].removeprefix("not here yet: ")
     assert words == "89.5 GB of disk, and for a while 13.5 GB more, while an archive is unpacked"

@@ -1,4 +1,4 @@
-"""Datasets that ask for knowledge: drawn ones, a person's own queries, and the figure of recall by scale."""
+"""Datasets that need knowledge: drawn ones, a user's own queries, and the figure of recall by scale."""
 
 import csv
 import json
@@ -38,12 +38,12 @@ from stored import MINI, entries, mini_results
 NAMED = {*SHAPES, *COLOURS}
 
 
-# ---- what is drawn ---------------------------------------------------------------------------------------------------
+# ---- drawn datasets --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """The test split of mini-coco, and the dataset over its pictures, as their rule draws them; their scenes."""
+    """The test split of mini-coco and the dataset over its pictures, as their rule draws them; their scenes."""
     data = tmp_path_factory.mktemp("data")
     config = validate_config(yaml.safe_load((ROOT / "config.yaml").read_text()))
     for name in ("mini-coco", "mini-karr"):
@@ -66,7 +66,7 @@ def test_captions_ask_for_knowledge_and_tell_every_scene_from_every_other():
 
 
 def test_a_caption_read_by_the_table_is_the_canonical_one():
-    """An oracle that knows the phrases alone: words put in their place give one of the scene's plain captions."""
+    """The oracle knows only the phrases: with words in their place, a text is one of the scene's plain captions."""
     words = {
         phrase: word for table in (SHAPE_PHRASES, COLOUR_PHRASES) for word, pair in table.items() for phrase in pair
     }
@@ -86,7 +86,7 @@ def test_the_set_shows_the_pictures_of_another_and_says_other_things(drawn):
 
 
 def test_a_set_over_anothers_pictures_takes_no_scene_from_a_drawn_set(raw_config):
-    """Slices of the other datasets are what they are without it: their bytes do not change."""
+    """The slices of the other datasets do not change when it is added, so neither do their bytes."""
     with_it = validate_config(raw_config)
     without = {
         **raw_config,
@@ -117,7 +117,7 @@ def test_an_altered_scene_differs_in_one_thing_and_so_does_its_picture():
 
 
 def test_a_verdict_says_whether_a_caption_belongs_to_the_picture():
-    """By an oracle that has read every caption of the world with its scene; about half of them do."""
+    """The oracle knows the scene of every caption; about half of the captions belong to their picture."""
     scene_of = {text: scene for scene in all_scenes(7) for text in scene_captions(scene)}
     scenes = all_scenes(7)[:50]
     tasks = PretrainingTasks(None, [(scene, scene) for scene in scenes], [], [], random.Random(1))
@@ -145,12 +145,12 @@ def test_what_re_ranking_asks_is_a_request_that_pre_training_has_seen():
     assert {"true", "false", "1.", "2.", "3.", "4.", "5."} <= set(vocabulary())
 
 
-# ---- queries of a person's own ---------------------------------------------------------------------------------------
+# ---- a user's own queries --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def gather(drawn, tmp_path):
-    """Gathers lines, about the pictures of mini-coco, into a split `mine`; its exit status."""
+    """Function that gathers lines about mini-coco's pictures into a split `mine`; returns the exit status."""
     data, _ = drawn
 
     def call(*lines):
@@ -223,7 +223,7 @@ def test_a_file_of_queries_that_is_empty_or_absent_says_what_is_expected(gather,
 
 
 def test_the_workflow_gathers_a_file_and_reads_it_again_when_it_changes(checkout):
-    """Through the rules: the split is made of the drawn one, and a file that says something else makes it anew."""
+    """The rules make the split from the drawn one, and make it again when the file changes."""
     mine = {
         "label": "mine",
         "paper_column": "mine",
@@ -249,7 +249,7 @@ LAYOUT = MINI | {"knowledge_datasets": entries(("mini-k", "mini-K", "karr"))}
 
 @pytest.fixture
 def results(tmp_path):
-    """Stored runs, whose recalls on mini-k are those on mini-c; A has 1,000 parameters, B 4,000, adapters apart."""
+    """Stored runs with equal recalls on mini-k and mini-c; A has 1,000 parameters, B 4,000, adapters not counted."""
     folder = mini_results(tmp_path)
     for path in folder.glob("mini/*/*/*/retrieval/mini-c.json"):
         path.with_name("mini-k.json").write_bytes(path.read_bytes())

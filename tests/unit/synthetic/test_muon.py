@@ -1,4 +1,4 @@
-"""Muon of pre-training: what torch's own does, in single precision."""
+"""Muon in pre-training compared with torch's own, in single precision."""
 
 import torch
 from torch import nn
@@ -34,6 +34,6 @@ def test_a_direction_keeps_its_singular_vectors_and_loses_its_singular_values() 
     changed = torch.linalg.svdvals(directions)
     assert values.max() / values.min() > 5
     assert changed.min() > 0.6 and changed.max() < 1.25
-    # The polynomial is one of the singular values alone.
+    # The polynomial acts on the singular values only.
     inside = left.mT @ directions @ right.mT
     assert torch.allclose(inside, torch.diag_embed(torch.diagonal(inside, dim1=1, dim2=2)), atol=1e-6)

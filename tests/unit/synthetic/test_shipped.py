@@ -1,4 +1,4 @@
-"""Weights that come with the repository: used where all is equal that they were made from, and what training makes."""
+"""Shipped weights: used where all that they were made from is unchanged, and equal to what training makes."""
 
 import csv
 import shutil
@@ -22,7 +22,7 @@ RETENTION = ("mini-mmmu", "mini-realworldqa", "mini-ocrbench")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A few drawn scenes to learn from."""
+    """A few drawn scenes to train on."""
     folder = tmp_path_factory.mktemp("data")
     drawn = {"dataset": "mini-coco", "hub_layout": None, "style": "filled", "words": "plain", "seed": 7}
     draw_split(drawn | {"split": "train", "first": 0, "count": 32}, folder / "mini-coco" / "train")
@@ -36,7 +36,7 @@ def settings(raw_config):
 
 @pytest.fixture
 def trained(settings, data, tmp_path):
-    """A snapshot that was trained from scratch."""
+    """A snapshot trained from scratch."""
     pretrain_encoder(settings, data, None, tmp_path / "trained")
     return tmp_path / "trained"
 
@@ -114,7 +114,7 @@ def test_shipped_weights_are_those_of_the_settings_and_the_data_that_are_drawn(t
 
 @pytest.mark.slow
 def test_code_that_changed_since_makes_the_same_weights_or_another_recipe_that_is_as_good(tmp_path):
-    """Without a change of the code nothing is trained here; on another processor sums are rounded otherwise."""
+    """Nothing is trained here unless the code changed, because another processor rounds sums differently."""
     index, config = read_json(SHIPPED / INDEX), read_config()
     changed = {name: catalogue for catalogue, name, _, code in shipped_models(config) if code != index[name]["code"]}
     if not changed:

@@ -1,4 +1,4 @@
-"""The mini world: a function of its seed, and disjoint where it must be."""
+"""The mini preset's synthetic data: a function of its seed, and disjoint where it must be."""
 
 import re
 from collections import Counter
@@ -96,7 +96,7 @@ def test_signs_that_are_asked_were_never_learned():
     learned, asked = pretraining_signs(7), held_out_signs(7, 0, SYNTHETIC_CAPACITY["signs"])
     assert len(asked) == SYNTHETIC_CAPACITY["signs"] and len(set(asked)) == len(asked)
     assert not {sign.content_hash for sign in learned} & {sign.content_hash for sign in asked}
-    # A code, or a pair of words, that is asked was never seen in any colour: it must be read.
+    # A code, or a pair of words, in a question never occurs in training in any colour, so it must be read.
     said = [
         {tuple(line.text for line in sign.lines) for sign in signs if sign.kind != "word"} for signs in (learned, asked)
     ]
@@ -105,7 +105,7 @@ def test_signs_that_are_asked_were_never_learned():
 
 @pytest.fixture(scope="module")
 def retention(tmp_path_factory):
-    """The mini preset's retention datasets as their rule draws them: name -> items."""
+    """The mini preset's retention datasets by name, as their rule draws them."""
     data = tmp_path_factory.mktemp("data")
     config = validate_config(yaml.safe_load((ROOT / "config.yaml").read_text()))
     for name in config["presets"]["mini"]["retention_datasets"]:
@@ -121,7 +121,7 @@ def by_type(split):
 
 
 def test_every_type_of_question_has_four_answers_or_more_in_balance(retention):
-    """No answer is half again as frequent as its share, or a tenth of all; of four options each is right as often."""
+    """An answer has at most 1.5 times its even share, or a tenth of all; the four options are right equally often."""
     for name, split in retention.items():
         for kind, items in by_type(split).items():
             counts = Counter(item["answers"][0] for item in items)
@@ -158,7 +158,7 @@ def test_what_is_asked_is_in_the_vocabulary(retention):
 
 
 def test_a_mini_backbone_is_asked_without_the_blanks_beside_a_marker(retention):
-    """Its template has a line a part: the blank that sets a marker apart in the question is not asked."""
+    """The template has one line per part, so the blanks that separate a marker in the question are left out."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     for backbone in config["presets"]["mini"]["backbones"]:
         tokenizer = build_tokenizer(config["backbones"][backbone]["pretrain"]["markup"])

@@ -1,4 +1,4 @@
-"""Book-keeping never vetoes: what was trained or evaluated is published, whatever a clock or a file of events does."""
+"""Book-keeping: training and evaluation publish their results, whatever a clock or a file of events does."""
 
 import json
 import math
@@ -18,7 +18,7 @@ YEAR = 365 * 86400.0
 
 
 class Clock:
-    """The time of day, set by so many seconds after so many readings; the monotonic clock runs on."""
+    """Time of day that is set by `set_by` seconds after `after` readings; the monotonic clock continues."""
 
     def __init__(self, set_by: float, after: int) -> None:
         self.set_by, self.after, self.readings = set_by, after, 0
@@ -30,7 +30,7 @@ class Clock:
 
 
 def published(folder):
-    """The adapter's bytes and what run.json says beside its times."""
+    """The adapter's bytes, the content of run.json without times, and its times."""
     record = json.loads((folder / "run.json").read_text())
     kept = {key: record[key] for key in ("val", "weights", "inputs", "parameters")}
     return (folder / "adapter/adapter.safetensors").read_bytes(), kept, record["spans"]
@@ -38,7 +38,7 @@ def published(folder):
 
 @pytest.mark.parametrize(("set_by", "how"), [(-3.0, "steps back by 3."), (YEAR, "jumps ahead by 3153")])
 def test_a_training_whose_clock_is_set_publishes_what_it_trained(slice_, monkeypatch, capsys, set_by, how):
-    """In the middle of its fifteen steps; the deadline of an allocation does not move with it either."""
+    """The clock is set in the middle of fifteen steps; the deadline of an allocation does not move either."""
     name = f"clock{set_by:.0f}"
     clock = Clock(set_by, after=12)
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time() + 3600))
@@ -63,7 +63,7 @@ def spoil(path):
 
 @pytest.mark.parametrize("fault", [lambda path: path.unlink(), spoil], ids=["missing", "cut off"])
 def test_a_trained_run_is_published_again_though_its_events_are_lost(slice_, fault):
-    """Its declared files are gone, as Snakemake removes them; events were kept with the run when it was finished."""
+    """Snakemake has removed the declared files; events were stored with the finished run."""
     name = "lost"
     shutil.rmtree(slice_.root / "work" / name, ignore_errors=True)
     shutil.rmtree(slice_.root / name, ignore_errors=True)
@@ -82,7 +82,7 @@ def test_a_trained_run_is_published_again_though_its_events_are_lost(slice_, fau
 
 
 def test_a_run_of_another_preset_is_taken_and_not_trained(slice_, capsys, monkeypatch):
-    """By what defines it: the name of the preset does not. An epoch more does, and how it is computed does not."""
+    """Neither the preset's name nor the way of computing defines a run; another epoch does."""
     work = slice_.root / "work" / "shared"
     shutil.rmtree(work, ignore_errors=True)
 

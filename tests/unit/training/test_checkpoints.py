@@ -1,4 +1,4 @@
-"""Stopped and continued, it is the same run. What a checkpoint must be, who may write it, and when training stops."""
+"""Checkpoints: a resumed run is the same run; what a checkpoint must be, who may write it, when training stops."""
 
 import errno
 import json
@@ -43,7 +43,7 @@ def split(tmp_path_factory):
 
 @pytest.fixture
 def learn(split, tmp_path):
-    """Trains a method, on from checkpoints if a folder has some; what was learned, with what is known of it."""
+    """Function that trains a method, resuming from a folder's checkpoints; returns trained tensors and outcome."""
 
     def call(method="slq", folder=None, stop=lambda: None, dropout=0.0, **changes):
         hyperparameters = HYPERPARAMETERS[method] | ({"dropout": dropout} if method == "lora" else {})
@@ -84,7 +84,7 @@ def test_stopped_after_every_step_it_learns_the_same(learn, tmp_path, method, dr
 
 @pytest.fixture
 def kept(learn, tmp_path):
-    """The newest two checkpoints of a run that was stopped after five steps."""
+    """Folder with the newest two checkpoints of a run that was stopped after five steps."""
     counted = iter(range(1, STEPS))
     with pytest.raises(TrainingInterrupted):
         learn(folder=tmp_path / "kept", stop=lambda: "now" if next(counted) == 5 else None)
@@ -174,7 +174,7 @@ def test_a_second_trainer_stops_and_says_who_is_there(tmp_path):
 
 
 def test_a_second_trainer_that_waits_finds_the_run_finished(slice_):
-    """The first is held in the middle, so that the second must wait; both end well, and the run was made once."""
+    """The first is paused, so that the second must wait; both succeed, and the run is made once."""
     folder, work = slice_.root / "twice", slice_.root / "work" / "twice"
     first = trainer(slice_, "slq", "twice")
     wait_until(lambda: list(work.glob("*/checkpoints/step-*")))
@@ -196,7 +196,7 @@ def attempts(slice_, name):
 
 @pytest.fixture
 def finished(slice_):
-    """Makes a run of the slice, once for each name."""
+    """Function that makes a run of the slice, once for each name."""
 
     def make(name):
         slice_.train("slq", name)
@@ -206,7 +206,7 @@ def finished(slice_):
 
 
 def test_a_finished_run_whose_declared_outputs_are_gone_is_not_trained_again(slice_, finished, capsys):
-    """As when an orphan of a killed workflow ends just before its successor: Snakemake has removed what is declared."""
+    """An orphan of a killed workflow may finish just before its successor, whose Snakemake removes declared files."""
     folder = finished("gone")
     left = {name: (folder / name).read_bytes() for name in DECLARED}
     for name in left:
@@ -230,7 +230,7 @@ def test_a_finished_run_whose_tensors_are_not_its_own_is_trained_again(slice_, f
 
 
 def test_a_run_that_is_computed_in_another_manner_or_by_other_packages_is_trained_again(slice_, finished, monkeypatch):
-    """It learns the same, to rounding, but run.json would tell of settings and versions that were not asked for."""
+    """The result is the same to rounding, but run.json would list settings and versions that were not requested."""
     folder = finished("manner")
     slice_.train("slq", "manner", {"micro_batch_size": 16})
     assert attempts(slice_, "manner") == 2
@@ -278,7 +278,7 @@ def test_a_signal_asks_to_stop(number):
 
 @pytest.fixture
 def requests(tmp_path, monkeypatch):
-    """What scontrol is asked, in a job whose number is 7; what it answers is in `answer`, as shell."""
+    """Function that returns the requests to scontrol in job 7; the shell text in `answer` is scontrol's answer."""
     script = f'#!/bin/sh\necho "$@" >> {tmp_path}/requests\n. {tmp_path}/answer\n'
     (tmp_path / "scontrol").write_text(script)
     (tmp_path / "scontrol").chmod(0o755)
@@ -295,7 +295,7 @@ def interrupt(reason, main=True):
 
 @pytest.mark.parametrize("reason", [None, "SIGUSR1", "the allocation ends in 2 minutes"])
 def test_where_time_is_up_the_main_process_requeues_its_job(requests, capsys, reason):
-    """None: another process of the run was asked to stop."""
+    """With None, another process of the run was asked to stop."""
     interrupt(reason, main=False)
     assert requests() == ""
     interrupt(reason)
@@ -322,7 +322,7 @@ def test_a_cluster_that_does_not_requeue_is_named(requests, tmp_path, monkeypatc
 
 
 class Hours:
-    """In place of deadline's clocks: so many seconds pass between two readings of the monotonic one."""
+    """Replacement of the deadline's clocks: `seconds` pass between two readings of the monotonic one."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self.passed = seconds, 0.0
@@ -335,7 +335,7 @@ class Hours:
 
 @pytest.fixture
 def allocated(slice_, monkeypatch):
-    """The job `train` on the slice, inside an allocation of so many minutes, with so many seconds a step."""
+    """Function that runs the job `train` on the slice, in an allocation of `minutes` with `each` seconds per step."""
 
     def call(name, minutes, each):
         with monkeypatch.context() as patch:
@@ -350,7 +350,7 @@ def allocated(slice_, monkeypatch):
 def test_before_its_allocation_ends_it_stops_with_a_status_of_its_own_and_goes_on(
     slice_, monkeypatch, capsys, allocated
 ):
-    """The whole way: message and status on the command line, events of both attempts, the bytes of one attempt."""
+    """Message and status are on the command line, events have both attempts, and bytes equal those of one attempt."""
     name, work = "allocated", slice_.root / "work" / "allocated"
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     assert allocated(name, 3, each=40) == 75  # and time_limit_margin_minutes is 2
@@ -374,7 +374,7 @@ TOO_SHORT = "training.time_limit_margin_minutes, 2, are reserved at its end, so 
 def test_an_allocation_no_longer_than_stop_minutes_trains_nothing_and_is_not_requeued(
     slice_, requests, capsys, allocated
 ):
-    """It took one step in each of as many allocations. A run that is finished is published in any."""
+    """It would train one step per allocation and be requeued. A finished run is published in any allocation."""
     assert allocated("too short", 2, each=1) == 1
     said = capsys.readouterr().err
     assert (
@@ -389,7 +389,7 @@ def test_an_allocation_no_longer_than_stop_minutes_trains_nothing_and_is_not_req
 
 
 def test_an_allocation_whose_time_is_up_at_its_first_step_is_not_requeued_for_ever(slice_, requests, capsys, allocated):
-    """Loading took what there was. The step is kept, and a longer one goes on with it."""
+    """Loading used up the time. The step is kept, and a longer allocation resumes from it."""
     assert allocated("one step", 3, each=90) == 1
     said = capsys.readouterr().err
     assert "slq: error: stopped after 1 of 15 steps: the allocation ends in 2 minutes" in said

@@ -1,4 +1,4 @@
-"""The global batch decides what is learned: not the number of processes, not the micro-batch, not the passes."""
+"""The global batch determines what is learned; the numbers of processes, micro-batches and passes do not."""
 
 import json
 import os
@@ -16,8 +16,8 @@ from together import HYPERPARAMETERS, SEED, by_processes, learn
 
 LONG = [{"method": method, "dtype": "float64", "steps": 50} for method in HYPERPARAMETERS]
 FIRST = [{"method": method, "dtype": "float32", "steps": 1} for method in HYPERPARAMETERS]
-# By two processes with 32 rows each, 16 at a time, with the whole model each and with a part of it; of the latter a
-# checkpoint is kept after twenty steps. In single precision in two passes, eight at a time.
+# Two processes have 32 rows each, 16 at a time, and each has the whole model or a part of it; with parts, a checkpoint
+# is kept after twenty steps. In single precision: two passes, eight rows at a time.
 TWO = [
     *(case | {"micro_batch_size": 16} for case in LONG),
     *(case | {"micro_batch_size": 8, "grad_cache": True} for case in FIRST),
@@ -27,28 +27,28 @@ SHARDED = [case | {"sharding": True} | ({"kept_after": 20} if case["steps"] > 20
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
-    """What one process with all 64 rows at once learns, by method and steps."""
+    """Tensors learned by one process with all 64 rows at once, by method and steps."""
     folder = tmp_path_factory.mktemp("one")
     return {(case["method"], case["steps"]): learn(case, folder) for case in (*LONG, *FIRST)}
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """What two processes with the whole model each learn."""
+    """Tensors learned by two processes with the whole model each, by method and steps."""
     found = by_processes(2, TWO, tmp_path_factory.mktemp("two"))
     return {(case["method"], case["steps"]): tensors for case, tensors in zip(TWO, found, strict=True)}
 
 
 @pytest.fixture(scope="module")
 def halves(tmp_path_factory):
-    """The folder in which two processes with half the model each have learned."""
+    """Folder of two processes that trained half the model each, and what they learned."""
     folder = tmp_path_factory.mktemp("halves")
     return folder, by_processes(2, SHARDED, folder)
 
 
 @pytest.fixture(scope="module")
 def sharded(halves):
-    """What they learn, also as far as their checkpoints."""
+    """Tensors learned by the processes of `halves`, also as of their checkpoints."""
     by_case = {}
     for case, found in zip(SHARDED, halves[1], strict=True):
         whole = {name: tensor for name, tensor in found.items() if not name.startswith("begun.")}
@@ -62,13 +62,13 @@ def sharded(halves):
 
 @pytest.fixture(scope="module")
 def checkpoints(halves):
-    """Their folders of checkpoints, by method."""
+    """Checkpoint folders of the processes of `halves`, by method."""
     kept = [(number, case["method"]) for number, case in enumerate(SHARDED) if "kept_after" in case]
     return {method: halves[0] / f"checkpoints-{number}" for number, method in kept}
 
 
 def apart(one, other):
-    """The largest difference of what was learned."""
+    """Largest difference between learned tensors."""
     assert one.keys() == other.keys()
     return max((one[name] - other[name]).abs().max().item() for name in one if not name.startswith("gradient."))
 
@@ -107,10 +107,10 @@ def test_eight_at_once_in_two_passes_learn_what_the_whole_does(one, tmp_path, me
 @pytest.mark.parametrize("shares", ["two", pytest.param("sharded", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", HYPERPARAMETERS)
 def test_the_first_gradients_are_the_same_in_single_precision(one, shares, method, request):
-    """Against two processes that embed eight rows at a time, twice; with the whole model each, or with half of it.
+    """Two processes embed eight rows at a time, in two passes, with the whole model each or half of it.
 
-    Rows of about one length run together there, padded otherwise; in SLQ's first gradient much cancels, so that the two
-    are up to 1.2e-4 apart, by the processor. A row that is left out moves it by hundreds of times as much.
+    They batch rows of similar length, so padding differs. Much of SLQ's first gradient cancels, so the two sides differ
+    by up to 1.2e-4, depending on the processor. A row left out would change the gradient by hundreds of times as much.
     """
     whole, parts = (gradients(found[method, 1]) for found in (one, request.getfixturevalue(shares)))
     assert whole.keys() == parts.keys() and len(whole) > 1
@@ -123,7 +123,7 @@ def gradients(found):
 
 
 def test_a_run_of_two_processes_with_half_the_model_each_is_saved_whole(slice_, tmp_path):
-    """As the rule starts it, through the launcher; in single precision, where each sum is rounded in its own order."""
+    """The rule starts it through the launcher; in single precision, each sum is rounded in its own order."""
     settings = slice_.settings("full_ft")
     settings["training"] |= {"sharding": True, "micro_batch_size": 8}
     values = {"seed": SEED, "train_dataset": "mini-coco", "code_fingerprint": "code"}

@@ -1,4 +1,4 @@
-"""Gradients of every tuned method against a plain loop: one message at a time, stock forwards, InfoNCE by hand."""
+"""Gradients of every tuned method compared with a plain loop: single messages, stock forwards, InfoNCE by hand."""
 
 import copy
 import math
@@ -45,7 +45,7 @@ def method(request):
 
 
 class Run:
-    """The project's own: messages from its pairs, steps of its loop. The gradients stay until the next step."""
+    """The project's own training: messages from its pairs, steps of its loop. Gradients stay until the next step."""
 
     def __init__(self, method, backbone, folder):
         items = [{"image": number, "captions": [caption]} for number, caption in enumerate(CAPTIONS)]
@@ -57,12 +57,12 @@ class Run:
         self.loop = Trainer(self.retriever, SETTINGS, HYPERPARAMETERS[method], steps=10, seed=0, context=attempt)
 
     def values(self):
-        """What is trained, as it is now."""
+        """Copies of the trained tensors as they are now."""
         named = [*self.retriever.named_trainable_parameters(), ("log_temperature", self.loop.log_temperature)]
         return {name: tensor.detach().clone() for name, tensor in named}
 
     def gradients(self):
-        """Every gradient that there is, of the frozen parts too."""
+        """All existing gradients, those of frozen parts included."""
         named = [*self.retriever.backbone.model.named_parameters(), ("log_temperature", self.loop.log_temperature)]
         if "queries" in dict(self.retriever.named_parameters()):
             named.append(("queries", self.retriever.queries))
@@ -73,9 +73,9 @@ class Run:
 
 
 def stock_inputs(backbone, content, instruction, more=0):
-    """Inputs of the stock forward for one message: the chat template's text, its placeholder repeated by hand.
+    """Inputs of the stock forward for one message: the chat template's text, with its placeholder repeated by hand.
 
-    `more` tokens follow it, for queries to stand in for.
+    `more` tokens follow, which queries replace.
     """
     is_image, tensors = not isinstance(content, str), {}
     parts = [
@@ -89,14 +89,14 @@ def stock_inputs(backbone, content, instruction, more=0):
         tensors = pixels.tensors
         text = text.replace(backbone.family.placeholder, backbone.family.expand_placeholder(pixels.num_tokens))
     ids = backbone.tokenizer(text, add_special_tokens=False)["input_ids"] + more * [backbone.tokenizer.unk_token_id]
-    if "image_grid_thw" in tensors:  # with a grid, Qwen3-VL wants to be told which tokens it is of
+    if "image_grid_thw" in tensors:  # with a grid, Qwen3-VL needs to know which tokens belong to it
         types = [[int(token == backbone.model.config.image_token_id) for token in ids]]
         tensors = tensors | {"mm_token_type_ids": torch.tensor(types, dtype=torch.int)}
     return {"input_ids": torch.tensor([ids]), **tensors}
 
 
 def stock_vector(backbone, content, instruction, queries):
-    """Unit vector of one message, mask and positions left to the stock forward; `queries` read it out if there are."""
+    """Unit vector of one message, with the stock forward's own mask and positions; `queries`, if any, read it out."""
     if queries is None:
         inputs = stock_inputs(backbone, content, instruction)
         state = backbone.model.model(**inputs, use_cache=False).last_hidden_state[0, -1]
@@ -121,9 +121,10 @@ def plain_loss(backbone, log_temperature, queries):
 
 
 def plain_gradients(method, backbone, values):
-    """Loss and gradients at these values of what is trained, on an untouched backbone.
+    """Loss and gradients at given values of the trained tensors, on an untouched backbone.
 
-    LoRA is written out too: for W + s B A and W's own gradient G, that of A is s B' G and that of B is s G A'.
+    LoRA (Hu et al. 2021) is written out too: for W + s B A and W's own gradient G, the gradient of A is s B' G and that
+    of B is s G A'.
     """
     model = backbone.model.requires_grad_(method != "slq")
     weights = dict(model.named_parameters())
@@ -157,9 +158,10 @@ def plain_gradients(method, backbone, values):
 
 
 def differences(ours, oracle):
-    """By tensor, the size of the difference in units of the oracle's; nothing is near a gradient of exactly zero.
+    """Size of the difference by tensor, relative to the oracle's; infinite if only the oracle's is exactly zero.
 
-    The temperature's is the difference of two mean logits, and may nearly cancel: in units of 1, which those exceed.
+    The temperature's gradient is the difference of two mean logits and may nearly cancel, so it is relative to 1 at
+    least.
     """
     sizes = {name: (float((ours[name] - oracle[name]).norm()), float(oracle[name].norm())) for name in oracle}
     if "log_temperature" in sizes:
@@ -168,10 +170,10 @@ def differences(ours, oracle):
 
 
 def test_gradients_of_the_first_steps_are_a_plain_loops(method, tiny_backbone, tmp_path):
-    """And only what the method trains has any: nothing outside the language model, which holds no head of its own.
+    """Only trained tensors have gradients: none outside the language model, which does not include an untied head.
 
-    The second step is looked at because LoRA's B starts at zero, which leaves A without a gradient in the first. By
-    then the weights of the two differ in rounding.
+    The second step is checked because LoRA's B starts at zero, so A has no gradient in the first. By then the weights
+    of the two differ in rounding.
     """
     untouched = copy.deepcopy(tiny_backbone)
     run = Run(method, tiny_backbone, tmp_path)
@@ -205,7 +207,7 @@ MISTAKES = {"slq.models.retriever.collate": attend_to_padding, "slq.training.gra
 
 @pytest.mark.parametrize("place", MISTAKES)
 def test_a_mistake_would_be_seen(method, tiny_backbone, tmp_path, monkeypatch, place):
-    """The comparison above can fail: attended padding, and a loss in one direction, are far from it."""
+    """The comparison above can fail: attended padding, and a loss in one direction only, are far from it."""
     untouched = copy.deepcopy(tiny_backbone)
     monkeypatch.setattr(place, MISTAKES[place])
     run = Run(method, tiny_backbone, tmp_path)

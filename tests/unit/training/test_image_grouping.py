@@ -1,4 +1,4 @@
-"""A batch's image prefixes that stay: the order of an epoch, and the same learning as with each image anew."""
+"""Resident image prefixes in a batch: the order of an epoch, and the same learning as with images encoded each time."""
 
 import itertools
 from collections import Counter
@@ -21,7 +21,7 @@ def blocks(batches, shown):
 
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_an_epoch_of_residents_visits_every_pair_once(epoch):
-    """Of 50 images with five captions, 9 with six, 3 with seven: all but less than a batch, each once."""
+    """Of 50 images with five captions, 9 with six and 3 with seven, each pair occurs once, except less than a batch."""
     counts = np.random.default_rng(0).permutation([5] * 50 + [6] * 9 + [7] * 3)
     shown = np.repeat(np.arange(len(counts)), counts)
     batches = group_batches_by_image(counts, 8, 1, epoch)

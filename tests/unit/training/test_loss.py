@@ -1,4 +1,4 @@
-"""InfoNCE in closed form, with and without the other pairs of an image, and the order of the data."""
+"""InfoNCE (van den Oord et al. 2018) in closed form, with and without an image's other pairs; the data's order."""
 
 import math
 from functools import partial
@@ -42,14 +42,14 @@ REPEATED = torch.tensor([4, 9, 4, 0, 9, 4])  # three pairs of one image, two of 
 
 
 def vectors(count, seed=0):
-    """Unit vectors of that many images and captions; gradients reach them."""
+    """Unit vectors of `count` images and captions, which require gradients."""
     generator = torch.Generator().manual_seed(seed)
     drawn = [normalize(torch.randn(count, 5, generator=generator), dim=-1) for _ in range(2)]
     return [one.requires_grad_() for one in drawn]
 
 
 def written_out(images, texts, temperature, shown):
-    """Oracle: per row, a sum over the pair itself and the pairs of other images; both directions."""
+    """Oracle: for each row and direction, a sum over the pair itself and the pairs of other images."""
     total = 0.0
     for i in range(len(shown)):
         for rows, columns in ((images, texts), (texts, images)):
@@ -69,7 +69,7 @@ def test_without_the_other_pairs_of_an_image_it_equals_a_loop_over_what_is_left(
 
 
 def test_the_logits_that_are_left_out_have_no_gradient_in_either_direction():
-    """With the unit matrix for the images, a caption's entry i is its logit with image i, but for the temperature."""
+    """With the unit matrix as images, a caption's entry i is its logit with image i, up to the temperature."""
     images, texts = torch.eye(6), torch.zeros(6, 6, requires_grad=True)
     info_nce(images, texts, TEMPERATURE, REPEATED).backward()
     masked = (REPEATED[:, None] == REPEATED) & ~torch.eye(6, dtype=torch.bool)
@@ -118,7 +118,7 @@ CAPTIONS = [5, 1, 6, 5, 2, 5, 5, 3]
 
 @pytest.fixture
 def pairs():
-    """Makes pairs of images with one to six captions; nothing is embedded."""
+    """Function that makes pairs of images with one to six captions; nothing is embedded."""
     items = [{"image": str(n), "captions": [f"{n}.{k}" for k in range(count)]} for n, count in enumerate(CAPTIONS)]
     split = Split("s", items, Path(), "")
     return lambda sampling: pairs_of(None, split, {}, caption_sampling=sampling)

@@ -1,4 +1,4 @@
-"""How a backbone computes while it is trained changes what is held, and not what is learned."""
+"""Settings of how a backbone computes in training: they change what memory holds, and not what is learned."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def split(tmp_path_factory):
 
 @pytest.fixture
 def begun(split, tmp_path):
-    """A retriever and a batch of eight pairs, whose backbone was changed as asked."""
+    """Function that returns a retriever, its backbone changed as given, and a batch of eight pairs."""
 
     def call(method, dtype="float32", change=lambda retriever: None):
         retriever = build_retriever(method, tiny(tmp_path / "backbone", dtype), HYPERPARAMETERS[method], SEED)
@@ -62,7 +62,7 @@ def test_layers_cannot_run_again_for_slq(begun):
 
 @pytest.mark.parametrize("method", HYPERPARAMETERS)
 def test_a_bfloat16_backbone_learns_in_single_precision(begun, tmp_path, method):
-    """Parameters, vectors, temperature, loss and moments; what is frozen stays in bfloat16; steps of 1e-5 arrive."""
+    """Parameters, vectors, temperature, loss and moments do; frozen weights stay bfloat16; steps of 1e-5 arrive."""
     retriever, batch = begun(method, "bfloat16", upcast_trainable_parameters)
     assert {tensor.dtype for tensor in retriever.trainable_parameters()} == {torch.float32}
     own = [tensor for tensor in retriever.backbone.model.parameters() if not tensor.requires_grad]

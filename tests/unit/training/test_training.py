@@ -1,4 +1,4 @@
-"""The loop: deterministic, faithful to the global batch, watched on val, stopped by nonsense."""
+"""The training loop: deterministic, faithful to the global batch, validated on val, stopped by invalid values."""
 
 import json
 from dataclasses import replace
@@ -60,7 +60,7 @@ def split(tmp_path_factory):
 
 
 def test_training_reads_train_and_val_and_no_test_split(tmp_path):
-    """Of a dataset that has all three."""
+    """The dataset has all three splits."""
     for part in ("train", "val", "test"):
         folder = tmp_path / "data" / "s" / part
         folder.mkdir(parents=True)
@@ -147,7 +147,7 @@ def test_the_frozen_stay_frozen(fresh_backbone, split, tmp_path, method, changes
 @pytest.mark.parametrize("mask", [False, True], ids=["off", "mask"])
 @pytest.mark.parametrize("method", HYPERPARAMETERS)
 def test_the_gradient_does_not_depend_on_the_micro_batch(fresh_backbone, split, method, mask):
-    """Every second of the first four images' captions: two or three of each, in different chunks."""
+    """The batch is every second caption of the first four images: two or three of each, in different chunks."""
     gradients = []
     for micro_batch_size, grad_cache in ((10, False), (3, False), (3, True)):
         backbone = fresh_backbone()
@@ -165,11 +165,11 @@ def test_the_gradient_does_not_depend_on_the_micro_batch(fresh_backbone, split, 
 
 
 def test_the_loss_knows_which_image_a_pair_shows(fresh_backbone, split):
-    """With the setting on, it is the loss of the messages' vectors without the other captions of each pair's image."""
+    """With the setting on, the loss leaves out the other captions of each pair's image."""
     backbone = fresh_backbone()
     retriever = build_retriever("slq", backbone, HYPERPARAMETERS["slq"], seed=0)
     pairs = pairs_of(backbone, split, PROMPT, cache_images_in_memory=True)
-    numbers = [0, 7, 3, 31, 5, 1, 58]  # of captions, five of each image in turn: two images twice or thrice
+    numbers = [0, 7, 3, 31, 5, 1, 58]  # of captions, five per image in order: two images occur two or three times
     batch = [pairs[number] for number in numbers]
     images, texts = (retriever.embed([getattr(pair, part) for pair in batch]) for part in ("image", "text"))
     logits = images @ texts.T / 0.07
@@ -239,7 +239,7 @@ def test_a_batch_larger_than_the_split_stops(fresh_backbone, split, tmp_path):
 
 
 def test_a_caption_beyond_the_positions_stops_before_the_first_step(slice_, monkeypatch):
-    """Of the last image: 270 words, 5 tokens of the turn and 2 queries, which an epoch might come to at its end."""
+    """The last image's caption needs 270 words, 5 tokens of the turn and 2 queries; an epoch may reach it only late."""
 
     def with_a_long_one(*paths):
         splits, inputs = read_training_inputs(*paths)
@@ -254,7 +254,7 @@ def test_a_caption_beyond_the_positions_stops_before_the_first_step(slice_, monk
 
 
 def test_a_caption_that_spells_an_images_token_trains_as_a_text(fresh_backbone, split, tmp_path):
-    """Of a backbone's words it is none: the queries become what they do with any other such word."""
+    """An image token's name counts as any other word unknown to the backbone, so the queries are the same."""
 
     def with_word(word):
         first, *others = split.items
@@ -266,7 +266,7 @@ def test_a_caption_that_spells_an_images_token_trains_as_a_text(fresh_backbone, 
 
 
 def test_a_caption_with_a_word_that_has_no_embedding_is_named_before_the_first_step(slice_, monkeypatch):
-    """Of a tokenizer that is not the weights' own."""
+    """The tokenizer has a token without an embedding."""
 
     def with_a_zebra(*paths):
         splits, inputs = read_training_inputs(*paths)
