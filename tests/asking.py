@@ -1,4 +1,4 @@
-"""Turns about an image and several texts, and the plain answer to one: for tests of what re-ranking asks."""
+"""Prompts about an image and several texts, with an oracle for the logits, for tests of re-ranking."""
 
 import math
 
@@ -21,7 +21,7 @@ OFF = InjectionConfig(0.0, (5, 16), 0.75)
 
 
 def asked(backbone, images=(RED, WIDE, TALL), texts=TEXTS):
-    """Of each image a turn per text; the images' prefixes differ in length where the family's do."""
+    """Build one message per text for each image; prefix lengths differ if the family's image lengths do."""
     return [build_pointwise_messages(backbone, backbone.family.process(image), PROMPT, texts) for image in images]
 
 
@@ -30,7 +30,7 @@ def inference(batch_size, injection=OFF, reuse_prefix=True):
 
 
 def next_logits(backbone, turn):
-    """Oracle: the stock forward, head and all, over one turn by itself, without padding."""
+    """Compute next-token logits with one stock forward pass over a single unpadded turn, as an oracle."""
     inputs = collate(backbone, [turn])
     with torch.inference_mode():
         return backbone.model(**inputs).logits[0, -1].tolist()

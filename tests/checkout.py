@@ -1,4 +1,4 @@
-"""A copy of this repository as a clone would have it, and calls of Snakemake in it."""
+"""Copies of this repository as in a fresh clone, and calls of Snakemake in them."""
 
 import json
 import os
@@ -23,17 +23,17 @@ CONTENT = (
     "paper_tables",
     "tests/slice.yaml",
 )
-KEPT = ("reference", "templates")  # of paper_tables; all else there is made
+KEPT = ("reference", "templates")  # folders of paper_tables that are committed; all others are generated
 MADE = shutil.ignore_patterns("__pycache__", "*.egg-info")
 SLICE = ["--cores", "2", "--configfile", "tests/slice.yaml"]
-# What the slice leaves: the same bytes wherever it runs.
+# Outputs of the slice: the same bytes wherever it runs.
 RUNS = "results/mini/mini-internvl"
 METRICS = (*(f"{RUNS}/*/*/{kind}/*" for kind in ("retrieval", "retention", "blind")), "results/mini/audit.json")
 TABLES = ("paper_tables/mini/table1.tex", "paper_tables/mini/table1.html")
 
 
 def copy_repository(folder: Path) -> Path:
-    """Copy what the workflow needs into `folder`; nothing that a run makes."""
+    """Copy the files that the workflow needs to `folder`, without outputs of runs."""
     for name in CONTENT:
         source, target = ROOT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def copy_repository(folder: Path) -> Path:
 def snakemake(
     folder: Path, *arguments: str, timeout: float = 600, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Call Snakemake of the environment that runs the tests; stdout and stderr come back as one text."""
+    """Call Snakemake in the environment of the tests; stdout and stderr are returned as one text."""
     tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return subprocess.run(
         [sys.executable, "-m", "snakemake", *arguments],
@@ -66,7 +66,7 @@ def snakemake(
 
 
 def contents(folder: Path, *patterns: str) -> dict[str, bytes]:
-    """Bytes of the files that match, by path."""
+    """Read the files that match the patterns, and return their bytes by path."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for pattern in patterns
@@ -75,7 +75,7 @@ def contents(folder: Path, *patterns: str) -> dict[str, bytes]:
 
 
 def require(absent: str, variable: str) -> None:
-    """Skip a test, and say what is absent for it; fail it instead where a variable says that nothing may be."""
+    """Skip a test because of a missing program; fail it instead if the environment variable is set."""
     if absent and os.environ.get(variable):
         pytest.fail(f"{absent}, and {variable} says that it must be")
     if absent:
@@ -83,13 +83,13 @@ def require(absent: str, variable: str) -> None:
 
 
 def processor_seconds() -> float:
-    """Of all commands that have ended: a limit on it holds whatever else the machine does."""
+    """Return the processor time of all finished child processes, which does not depend on the load of the machine."""
     times = os.times()
     return times.children_user + times.children_system
 
 
 def planned(folder: Path, *arguments: str) -> dict[str, int]:
-    """Jobs by rule of a dry run; empty if there is nothing to do."""
+    """Return the number of jobs per rule in a dry run; empty if nothing is to be done."""
     answer = snakemake(folder, "-n", *arguments)
     assert answer.returncode == 0, answer.stdout
     table = re.search(r"^Job stats:\njob +count\n[- ]+\n(.*?)^total", answer.stdout, re.MULTILINE | re.DOTALL)
@@ -100,7 +100,7 @@ def planned(folder: Path, *arguments: str) -> dict[str, int]:
 
 
 def listed_jobs(folder: Path, preset: str, *targets: str) -> list[dict[str, Any]]:
-    """Every job of Snakemake's graph for these targets, due or not: its rule, its files, and its call of slq.jobs."""
+    """List every job of Snakemake's graph for these targets, due or not: its rule, files, and call of slq.jobs."""
     script = [sys.executable, str(ROOT / "tests" / "jobs.py"), preset, *targets]
     answer = subprocess.run(script, cwd=folder, capture_output=True, text=True, timeout=600)
     assert answer.returncode == 0, answer.stderr
@@ -108,18 +108,18 @@ def listed_jobs(folder: Path, preset: str, *targets: str) -> list[dict[str, Any]
 
 
 def for_this_machine(plan: dict[str, int]) -> dict[str, int]:
-    """A plan without the PDF where there is no pdflatex to make it."""
+    """Remove the PDF from a plan on a machine without pdflatex."""
     return {rule: count for rule, count in plan.items() if rule != "compile_pdf" or shutil.which("pdflatex")}
 
 
 def change_training(folder: Path, training: dict[str, Any], minutes: float = 60) -> None:
-    """Write tests/more.yaml, to be laid over the slice: other settings of training, and what its job may take."""
+    """Write tests/more.yaml, an overlay on the slice with other training settings and another time limit."""
     mini = {"training": training, "resources": {"train": {"hours": minutes / 60}}}
     (folder / "tests/more.yaml").write_text(json.dumps({"presets": {"mini": mini}}))
 
 
 def place(folder: Path, *files: str) -> None:
-    """Put files there, empty: what an earlier job left."""
+    """Create empty files in place of the outputs of earlier jobs."""
     for name in files:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Results of imagined runs on one test set: what a seed does to them is known, because it is drawn here."""
+"""Results of simulated runs on one test set, with a known effect of the seed."""
 
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ from slq.reporting.comparison.output import format_comparison, write_comparison
 from stored import METHOD_KEYS, MINI, PAPER, REFERENCE, Runs, write_answers, write_ranks
 
 TOLERANCE = {"recall": 1.0, "score": 1.0, "hours": 0.5}
-SEED_SD = 5.0  # points that a seed moves all recalls of an imagined run by
+SEED_SD = 5.0  # standard deviation over seeds of all recalls of a simulated run, in points
 IMAGES, CAPTIONS, QUESTIONS = 100, 5, 200
-CONFIG = ["--config", str(ROOT / "config.yaml")]  # what `slq compare` is given where no cell is judged
+CONFIG = ["--config", str(ROOT / "config.yaml")]  # options of `slq compare` in calls that judge no cell
 
 
 def settings(**tolerance: float) -> dict[str, Any]:
-    """What the rule passes, of a configuration that has both layouts."""
+    """Return the settings that the rule passes, for a configuration with both layouts."""
     datasets = [
         one for layout in (MINI, PAPER) for one in (*layout["retrieval_datasets"], *layout["retention_datasets"])
     ]
@@ -31,13 +31,13 @@ def settings(**tolerance: float) -> dict[str, Any]:
 def compared(
     out: Path, one: Any, other: Any, how: dict[str, Any] | None = None, text: Path | None = None
 ) -> dict[str, Any]:
-    """The comparison that `slq compare` writes to `out`, and prints."""
+    """Compare two results, and return the comparison, which is also printed and written to `out`."""
     print(format_comparison(write_comparison(str(one), str(other), how or settings(), REFERENCE, out, text)), end="")
     return read_json(out)
 
 
 def overlay(folder: Path) -> list[str]:
-    """The options that give `slq compare` a configuration with the backbone and the datasets of `draw_run`."""
+    """Write a configuration with the backbone and datasets of `draw_run`, and return its options for `slq compare`."""
     known = yaml.safe_load((ROOT / "config.yaml").read_text())
     datasets = {"mini-f": "flickr30k", "mini-c": "coco", "mini-r": "realworldqa"}
     added = {
@@ -50,7 +50,7 @@ def overlay(folder: Path) -> list[str]:
 
 
 def cells(found: dict[str, Any], verdict: str) -> list[str]:
-    """The cells with a verdict, in order, as `backbone/method benchmark metric`."""
+    """List the cells with a verdict, in order, as `backbone/method benchmark metric`."""
     return [
         "{backbone}/{method} {benchmark} {metric}".format(**cell)
         for cell in found["cells"]
@@ -59,9 +59,9 @@ def cells(found: dict[str, Any], verdict: str) -> list[str]:
 
 
 def draw(random: np.random.Generator, level: float, shift: float = 0.0) -> tuple[list[int], list[int]]:
-    """Ranks of captions and of images of a run, from chances that belong to the items, and luck that is the run's.
+    """Draw the caption and image ranks of a run from fixed item difficulties and random noise of the run.
 
-    The captions of an image share a part of their luck. `shift` moves every chance of the run, in logits.
+    The captions of an image share a part of their noise. `shift` is added to every item of the run, in logits.
     """
     hard = np.random.default_rng(7)
     ways = []
@@ -74,7 +74,7 @@ def draw(random: np.random.Generator, level: float, shift: float = 0.0) -> tuple
 
 
 def draw_run(root: Path, random: np.random.Generator, seed: int = 1, shift: float = 0.0) -> Path:
-    """A run of SLQ on mini-a with that luck: ranks on two datasets, answers on one; the preset's folder."""
+    """Write a run of SLQ on mini-a with random ranks on two datasets and answers on one; return the preset's folder."""
     runs = Runs(root / "results", "mini", seed)
     runs.run("mini-a", "slq", 1_025)
     folder = runs.folder("mini-a", "slq")
@@ -86,7 +86,7 @@ def draw_run(root: Path, random: np.random.Generator, seed: int = 1, shift: floa
 
 
 def write_hits(path: Path, hits: list[bool]) -> None:
-    """Answers of which these are right, as they are stored."""
+    """Write an answers file in which the items with True in `hits` are answered correctly."""
     asked = {"options": ["yes", "no"], "answers": ["A"], "type": "", "tokens": 2, "ended": True}
     items = [
         {"id": f"q{n}", "question": "?", "prompt": "?", "answer": "A" if hit else "B", **asked}

@@ -1,10 +1,10 @@
-"""What the tests share: the repository, its configuration, and untrained mini backbones of the real classes."""
+"""Fixtures that the tests share: the repository, its configuration, and untrained mini backbones."""
 
 import os
 import shutil
 from pathlib import Path
 
-# Before torch is imported: one thread, as in the workflow's own jobs, so that nothing depends on this machine's load.
+# Set before torch is imported: one thread, as in the workflow's jobs, so that no test depends on the machine's load.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import hypothesis
@@ -19,7 +19,7 @@ from timing import Timing
 
 ROOT = Path(__file__).parents[1]
 CONFIG = (ROOT / "config.yaml").read_text()
-# The same examples in every call, so that a red test is red for whoever runs it. To search for more, drawn anew:
+# The same examples in every call, so that a failure is reproducible. To search with newly drawn examples:
 # pytest --hypothesis-profile=search tests/unit -k odd
 hypothesis.settings.register_profile(
     "same",
@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(config, items):
     items[:] = scheduling.heavy_first(items) if seed is None else scheduling.shuffled(items, seed)
 
 
-@pytest.hookimpl(optionalhook=True)  # there is no such hook under -p no:xdist
+@pytest.hookimpl(optionalhook=True)  # the hook does not exist under -p no:xdist
 def pytest_xdist_auto_num_workers():
     return scheduling.workers()
 
@@ -61,13 +61,13 @@ def pytest_xdist_make_scheduler(config, log):
 
 @pytest.fixture(scope="session")
 def latex():
-    """For tests that need pdflatex: a laptop may do without, CI sets SLQ_NEEDS_LATEX."""
+    """A check for pdflatex: tests are skipped without it, or fail if SLQ_NEEDS_LATEX is set, as in CI."""
     require("" if shutil.which("pdflatex") else "pdflatex is not on PATH", "SLQ_NEEDS_LATEX")
 
 
 @pytest.fixture(scope="session")
 def browser():
-    """The path of a Chromium: a laptop may do without, CI sets SLQ_NEEDS_BROWSER."""
+    """The path of a Chromium: tests are skipped without one, or fail if SLQ_NEEDS_BROWSER is set, as in CI."""
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     require("" if found else "no Chromium is on PATH", "SLQ_NEEDS_BROWSER")
     return found
@@ -75,7 +75,10 @@ def browser():
 
 @pytest.fixture(scope="module")
 def slurm():
-    """A real Slurm with two GPUs and no accounting (tests/slurm): a laptop may do without, CI sets SLQ_NEEDS_SLURM."""
+    """A real Slurm with two GPUs and no accounting (tests/slurm).
+
+    Tests are skipped without it, or fail if SLQ_NEEDS_SLURM is set, as in CI.
+    """
     require(cluster.missing(), "SLQ_NEEDS_SLURM")
     with cluster.running() as started:
         yield started
@@ -83,13 +86,13 @@ def slurm():
 
 @pytest.fixture
 def raw_config():
-    """config.yaml as a person wrote it, parsed anew: a test may change it."""
+    """The parsed config.yaml without defaults, a new copy that a test may change."""
     return yaml.safe_load(CONFIG)
 
 
 @pytest.fixture(params=MINI)
 def fresh_backbone(request, raw_config, tmp_path):
-    """Makes the same untrained backbone of one family each time it is called."""
+    """A function that builds the same untrained backbone of one family in every call."""
     from oracles import untrained
 
     return lambda: untrained(request.param, raw_config["backbones"][request.param], tmp_path)
@@ -97,7 +100,7 @@ def fresh_backbone(request, raw_config, tmp_path):
 
 @pytest.fixture
 def tiny_backbone(fresh_backbone):
-    """One untrained backbone with sharpened attention, so that a wrong position is visible."""
+    """An untrained backbone with sharpened attention, so that a wrong position is visible."""
     from oracles import sharpen
 
     return sharpen(fresh_backbone())
@@ -105,7 +108,7 @@ def tiny_backbone(fresh_backbone):
 
 @pytest.fixture(scope="session")
 def slice_(tmp_path_factory):
-    """The slice's backbone, datasets and a run of every method; tests add folders to it and change none."""
+    """The slice's backbone, its datasets and a run of every method; tests may add folders but not change any."""
     from sliced import make_slice, slice_at
 
     return slice_at(made_once(tmp_path_factory, "trained", make_slice))
@@ -113,13 +116,13 @@ def slice_(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def pristine(tmp_path_factory):
-    """A copy of the repository that tests only plan in."""
+    """A copy of the repository for dry runs only."""
     return copy_repository(tmp_path_factory.mktemp("pristine"))
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """A copy of the repository in which the slice has been run once. Tests that change it copy it first."""
+    """A copy of the repository with a finished run of the slice; tests that change it copy it first."""
 
     def run(folder):
         answer = snakemake(copy_repository(folder), *SLICE)
@@ -130,11 +133,11 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def learner(finished, tmp_path):
-    """Copies of the finished slice with other settings of training: so what is to do is the training."""
+    """A function that copies the finished slice with other training settings, so that only training is due."""
 
     def copy(name, training, minutes=60):
         folder = shutil.copytree(finished, tmp_path / name, symlinks=True)
-        shutil.rmtree(folder / "scratch/work")  # events of the training that is there
+        shutil.rmtree(folder / "scratch/work")  # events of the finished training
         change_training(folder, training, minutes)
         return folder
 
@@ -143,7 +146,7 @@ def learner(finished, tmp_path):
 
 @pytest.fixture
 def submission(slurm, learner):
-    """The command on a training of many steps, submitted to a real Slurm, at the fifth of them."""
+    """A training of many steps submitted to a real Slurm, waiting at its fifth step."""
     from slurm.submission import MANY, Submission
 
     started = Submission(slurm, learner("cluster", MANY))

@@ -1,4 +1,4 @@
-"""Torch's count of FLOPs on the real shapes of two of the paper's backbones, and the closed form's."""
+"""FLOPs on the real shapes of two of the paper's backbones, by torch's counter and by the closed form."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -23,11 +23,11 @@ from slq.models.prefix import TokenizedMessage
 
 SHAPES = ("InternVL3-1B", "Qwen3-VL-2B")
 BACKBONES = yaml.safe_load(CONFIG)["backbones"]
-LAYERS, TEXTS, TEXT, AROUND = 2, 2, 30, 10  # tokens of a text, and of a turn around its image
+LAYERS, TEXTS, TEXT, AROUND = 2, 2, 30, 10  # TEXT: tokens of a text; AROUND: tokens of a turn without its image
 
 
 def cut(name: str) -> dict:
-    """A backbone's widths, with few layers and a small vocabulary, neither of which its maps know of."""
+    """Return a backbone's sizes with few layers and a small vocabulary; the shapes of its linear maps stay."""
     sizes = yaml.safe_load(yaml.safe_dump(BACKBONES[name]["architecture"]))
     vision = sizes["vision_config"]
     vision["depth" if "depth" in vision else "num_hidden_layers"] = LAYERS
@@ -42,7 +42,7 @@ def cut(name: str) -> dict:
 
 
 def pixels(sizes: dict) -> ProcessedImage:
-    """A tile of InternVL, or a picture of 192 x 384 pixels."""
+    """Return one InternVL tile, or an image of 192 x 384 pixels."""
     if sizes["model_type"] == "internvl":
         return ProcessedImage({"pixel_values": torch.zeros(1, 3, 448, 448)}, num_tokens=256)
     tensors = {"pixel_values": torch.zeros(288, 3 * 2 * 16 * 16), "image_grid_thw": torch.tensor([[1, 12, 24]])}
@@ -51,7 +51,7 @@ def pixels(sizes: dict) -> ProcessedImage:
 
 @dataclass(frozen=True)
 class Case:
-    """A real shape as torch has it and as the closed form has it; an image and some texts to embed."""
+    """A backbone of real shape as a torch model and as closed-form sizes, with an image and texts to embed."""
 
     model: Any
     family: str
@@ -60,7 +60,7 @@ class Case:
     work: list[TokenTotals]
 
     def backbone(self) -> Backbone:
-        """One of its own: LoRA changes the model that it is given."""
+        """Build a backbone with its own copy of the model, because LoRA changes the model in place."""
         model = copy.deepcopy(self.model)
         tokenizer = SimpleNamespace(pad_token_id=0, unk_token_id=1)
         return Backbone(model, tokenizer, load_family(self.family, model.config, None))
@@ -69,12 +69,12 @@ class Case:
         return replace(find_method(method).plan(hyperparameters, self.architecture.text), **changes)
 
     def closed(self, form: Any, plan: ComputePlan) -> float:
-        """FLOPs of all batches by the closed form."""
+        """Sum the FLOPs of all batches by the closed form."""
         return total_flops(sum_flops(form(self.architecture, plan, work) for work in self.work))
 
 
 def make_case(name: str) -> Case:
-    """A backbone of the catalogue."""
+    """Build the case of a backbone of the catalogue."""
     sizes = cut(name)
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(AutoConfig.for_model(**sizes), attn_implementation="sdpa")
@@ -94,7 +94,7 @@ def make_case(name: str) -> Case:
 
 
 def counted(embed: Any, batches: list[list[TokenizedMessage]]) -> tuple[float, float]:
-    """FLOPs that torch's counter sees, with a gradient where there is one to compute, and attention's among them."""
+    """Count FLOPs with torch, including the backward pass if there is one; return the total and attention's part."""
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         for batch in batches:
             vectors = embed(batch)

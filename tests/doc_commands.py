@@ -33,7 +33,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md")))
-NOT_RUN = ("docs/log.md",)  # what was tried at its date, not what is true now
+NOT_RUN = ("docs/log.md",)  # records past experiments, not the current state
 RUN_LANGUAGES = ("console", "sh", "python")
 MADE = (
     "results",
@@ -49,7 +49,7 @@ DIRECTIVE = re.compile(r"^ *<!-- (before|exits|planned|varies): (.*) -->$")
 READ_ARGUMENTS = "import sys; from slq.cli import build_parser; build_parser().parse_args(sys.argv[1:])"
 COMMIT = "git init -q . && git add -A && git -c user.name=x -c user.email=x@localhost commit -q -m x"
 NUMBERS = ((re.compile(r"[\d.,]*\d"), "N"), (re.compile(r" +"), " "))
-NOISE = re.compile(r"^Using workflow specific profile .*\n", re.MULTILINE)  # of Snakemake, before all it says
+NOISE = re.compile(r"^Using workflow specific profile .*\n", re.MULTILINE)  # first line of Snakemake's output
 COLUMNS = "100"
 TIMEOUT_S = 900
 MASKS = (
@@ -62,7 +62,7 @@ MASKS = (
 
 @dataclass
 class Block:
-    """A fenced block of a page: its language, its lines, where they stand, and how it is run."""
+    """A fenced block of a page: its language, its lines and their position, and its directives."""
 
     page: str
     language: str
@@ -78,7 +78,7 @@ class Block:
         return f"{self.page}:{self.first_line}"
 
     def steps(self) -> list[tuple[str, list[str]]]:
-        """Commands of the block, each with the output that the page shows below it."""
+        """List the commands of the block, each with the output that the page shows below it."""
         if self.language == "python":
             return [("\n".join(self.lines), [])]
         steps: list[tuple[str, list[str]]] = []
@@ -100,7 +100,7 @@ class Block:
 
 
 def read_blocks(page: str, text: str) -> list[Block]:
-    """Fenced blocks of a page, with the directives above each."""
+    """Parse the fenced blocks of a page, with the directives above each."""
     blocks: list[Block] = []
     inside: Block | None = None
     directives: list[tuple[str, str]] = []
@@ -129,14 +129,14 @@ def read_blocks(page: str, text: str) -> list[Block]:
 
 
 def inline_commands(text: str) -> list[str]:
-    """Commands in the sentences and tables of a page; those with a place holder are left out."""
+    """Find the commands in the sentences and tables of a page, without those that contain a placeholder."""
     prose = re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
     spans = re.findall(r"`((?:snakemake|slq|make) [^`]+)`", prose)
     return [span for span in dict.fromkeys(spans) if not re.search(r"[<>…|*\[{]|\.\.\.|\b[A-Z]{3,}\b(?!=)", span)]
 
 
 def masked(lines: list[str], folder: Path, varies: bool = False) -> list[str]:
-    """Lines of an output without what differs from one run, or machine, to the next."""
+    """Mask the parts of an output that differ from run to run, or from machine to machine, and return its lines."""
     text = "\n".join(lines).replace(str(folder), "FOLDER")
     for pattern, word in MASKS + NUMBERS * varies:
         text = pattern.sub(word, text)
@@ -144,20 +144,20 @@ def masked(lines: list[str], folder: Path, varies: bool = False) -> list[str]:
 
 
 def same_output(shown: list[str], printed: list[str]) -> bool:
-    """Whether an output is the one that a page shows, where a line `...` stands for any lines."""
+    """Return whether an output matches the one in a page, where a line `...` stands for any lines."""
     pattern = "".join("(?:.*\n)*?" if line == "..." else re.escape(line) + "\n" for line in shown)
     return re.fullmatch(pattern, "".join(f"{line}\n" for line in printed)) is not None
 
 
 def plan_of(command: str) -> str:
-    """The same command, so that it only plans: nothing is fetched, submitted or written."""
+    """Turn a command into one that only plans, so that nothing is fetched, submitted or written."""
     words = shlex.split(command, comments=True)
     program = words[0]
     if program == "snakemake":
         return shlex.join(["snakemake", "-n", "--quiet", "all", *words[1:]])
     if program == "make":
         return shlex.join(["make", "-n", *words[1:]])
-    if program == "slq" and len(words) == 2:  # a sentence that names the command
+    if program == "slq" and len(words) == 2:  # the name of a command in a sentence
         return shlex.join(["slq", words[1], "--help"])
     if program == "slq":
         return shlex.join([sys.executable, "-c", READ_ARGUMENTS, *words[1:]])
@@ -165,7 +165,7 @@ def plan_of(command: str) -> str:
 
 
 def copy_finished(finished: Path, folder: Path) -> None:
-    """Copy this checkout as git sees it, and what `make reproduce` made in a finished one."""
+    """Copy the non-ignored files of this checkout, and the outputs of `make reproduce` in a finished one."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout.split("\0"):
         if name and (ROOT / name).is_file():
@@ -181,10 +181,10 @@ def copy_finished(finished: Path, folder: Path) -> None:
 
 
 def run_command(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command as a person types it in a terminal that draws no colours."""
+    """Run a command as in a terminal without colours."""
     tools = os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ["PATH"]])
     environment = {**os.environ, "PATH": tools, "COLUMNS": COLUMNS, "NO_COLOR": "1", "TERM": "dumb"}
-    environment["PYTHONPATH"] = str(folder / "workflow")  # the environment's own package is that of another checkout
+    environment["PYTHONPATH"] = str(folder / "workflow")  # the installed package is that of another checkout
     for name in [name for name in environment if name.startswith(("PYTEST_", "SLURM_"))]:
         del environment[name]
     return subprocess.run(
@@ -194,7 +194,7 @@ def run_command(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def run_block(block: Block, folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Run the commands of a block; each with what the page shows of it and what it printed."""
+    """Run the commands of a block; yield each with its output in the page and its actual output."""
     for command in block.before:
         answer = run_command(command, folder)
         if answer.returncode:
@@ -218,7 +218,7 @@ def run_block(block: Block, folder: Path) -> Iterator[tuple[str, list[str], list
 
 
 def check_page(page: str, finished: Path, write: bool = False) -> list[str]:
-    """Run a page; what is not as it says. With `write` the page is given what was printed."""
+    """Run a page and return the mismatches; with `write`, replace the outputs in the page by the actual ones."""
     path = ROOT / page
     text = path.read_text()
     blocks = [block for block in read_blocks(page, text) if block.language in RUN_LANGUAGES]

@@ -1,36 +1,36 @@
-"""Two finished runs number by number: `python tests/equal_results.py A B [--map names.yaml]`.
+"""Exact comparison of two finished runs: `python tests/equal_results.py A B [--map names.yaml]`.
 
-A and B are checkouts, or folders that hold what a run leaves: `results/<preset>`, `paper_tables/<preset>` and, in
-`scratch/runs`, the adapters. `slq compare` asks whether two results agree within tolerances; this asks whether they are
-the same, e.g. before and after a change of the code that must change no number. It imports nothing of the package.
+A and B are checkouts, or folders with the outputs of a run: `results/<preset>`, `paper_tables/<preset>` and the
+adapters in `scratch/runs`. `slq compare` checks whether two results agree within tolerances. This script checks whether
+they are identical, for example before and after a refactoring. It does not import the package.
 
     kind      compared
     ranks     results/**/*.ranks.parquet: bytes
     answers   results/**/*.answers.jsonl: bytes
     adapters  scratch/runs/**/*.safetensors: type, shape and bytes of every tensor; not the file's header
-    cells     paper_tables/*/cells.csv: value, sd, low, high and n of every cell, as numbers; not hours
-    figures   paper_tables/*/figures/*.csv: x and y of every point, as numbers; not hours
+    cells     paper_tables/*/cells.csv: value, sd, low, high and n of every cell, as numbers; without hours
+    figures   paper_tables/*/figures/*.csv: x and y of every point, as numbers; without hours
 
-Hours are what clocks measured (CLOCKS below): no two runs share them. FLOPs are compared. A cell's word (a verdict, the
-name of a device) is no number; a number on one side alone is a difference, and so is a file, tensor, cell or point. A
-rank table of other bytes with the same columns, types and values is a difference too, and said to be one of the
-container alone.
+Hours are measured by clocks (CLOCKS below) and differ between any two runs, so they are not compared. FLOPs are
+compared. The words in a cell (a verdict, the name of a device) are not compared. A file, tensor, cell, point or number
+that exists on only one side is a difference. A rank table with other bytes but the same columns, types and values is
+also a difference; it is reported as a difference of the container only.
 
-Names are those of A. `--map` says what they are in B:
+Output uses the names of A. `--map` translates them to the names of B:
 
     exact:
       row: {rows/mini-clip: baselines/mini-clip}
     prefix:
       file: {results/mini/rows/: results/mini/baselines/}
 
-A rule belongs to a part of a name: `file` (a path from the checkout on), `tensor`, `table`, `row`, `column`, `figure`,
-`panel` or `series`. An exact rule goes before prefixes, the longest prefix before the others; a part without a rule
-keeps its name. Of a kind that has its files elsewhere in B, `find` gives the patterns that find them there:
+A rule applies to one part of a name: `file` (a path relative to the checkout), `tensor`, `table`, `row`, `column`,
+`figure`, `panel` or `series`. An exact rule takes precedence over prefixes, and a longer prefix over a shorter one. A
+part without a rule keeps its name. If the files of a kind are in another place in B, `find` gives their pattern in B:
 
     find: {adapters: scratch/adapters/**/*.safetensors}
 
-Exit status: 0 equal; 1 different; 2 wrong call, or nothing to compare. A kind that neither side has stops it as well:
-`--without adapters` leaves it out.
+Exit status: 0 if equal; 1 if different; 2 for a wrong call or if there is nothing to compare. A kind that is missing on
+both sides also gives status 2; exclude it with, for example, `--without adapters`.
 """
 
 import argparse
@@ -65,21 +65,21 @@ COUNTED = {
 PARTS = ("file", "tensor", "table", "row", "column", "figure", "panel", "series")
 KEYS = {"cells": ("table", "row", "column"), "figures": ("figure", "panel", "series")}
 NUMBERS = {"cells": ("value", "sd", "low", "high", "n"), "figures": ("x", "y")}
-# Seconds, and what is made of them; the devices that were counted belong to the machine.
+# Seconds and numbers computed from them; the number of devices depends on the machine.
 CLOCKS = {("table3", "hours"), *(("gpu_hours", one) for one in ("ours", "ours_total", "count", "mfu", "ours_ratio"))}
 CLOCK_AXES = {("recall", "x")}
 SHOWN = 20  # differences of a kind that are printed
 
-Name = tuple[tuple[str, str], ...]  # part, and what it is called
+Name = tuple[tuple[str, str], ...]  # pairs of a part and its text
 
 
 class UsageError(Exception):
-    """The call cannot be answered."""
+    """A wrong call, or nothing to compare; exit status 2."""
 
 
 @dataclass
 class Names:
-    """What names of A are in B; `used`: the rules that have translated something."""
+    """Translation of names of A to names of B; `used`: the rules that have been applied."""
 
     exact: dict[str, dict[str, str]] = field(default_factory=dict)
     prefix: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -88,10 +88,10 @@ class Names:
 
     @classmethod
     def read(cls, path: Path) -> "Names":
-        """Those of a YAML file.
+        """Read the rules of a YAML file.
 
         Raises:
-            UsageError: it cannot be read, or has a key that means nothing.
+            UsageError: the file cannot be read, or has an unknown key.
         """
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -108,7 +108,7 @@ class Names:
         return cls(**content)
 
     def of(self, name: Name) -> Name:
-        """A name of A as B has it."""
+        """Translate a name of A to its name in B."""
         return tuple((part, self._of(part, text)) for part, text in name)
 
     def _of(self, part: str, text: str) -> str:
@@ -123,27 +123,27 @@ class Names:
         return self.prefix[part][longest] + text.removeprefix(longest)
 
     def unused(self) -> list[str]:
-        """Rules that have translated nothing."""
+        """List the rules that have not been applied to any name."""
         rules = {"exact": self.exact, "prefix": self.prefix}
         every = [(how, part, text) for how, parts in rules.items() for part, texts in parts.items() for text in texts]
         return [f"{how} {part} {text!r}" for how, part, text in every if (how, part, text) not in self.used]
 
 
-Things = dict[Name, Any]  # what is compared, by name
+Things = dict[Name, Any]  # compared items, by name
 
 
 def files(root: Path, pattern: str) -> Iterator[tuple[str, Path]]:
-    """The files of a pattern by their path below `root`."""
+    """Find the files that match a pattern; pairs of the path relative to `root` and the full path."""
     return ((path.relative_to(root).as_posix(), path) for path in sorted(root.glob(pattern)) if path.is_file())
 
 
 def whole_files(root: Path, pattern: str) -> Things:
-    """Each file by itself."""
+    """Return each file as one item."""
     return {(("file", name),): path for name, path in files(root, pattern)}
 
 
 def tensors(root: Path, pattern: str) -> Things:
-    """Type, shape and hash of the bytes of every tensor; a file that cannot be read is one thing."""
+    """Read type, shape and hash of the bytes of every tensor; an unreadable file is one item."""
     found: Things = {}
     for name, path in files(root, pattern):
         try:
@@ -158,7 +158,7 @@ def tensors(root: Path, pattern: str) -> Things:
 
 
 def numbers(root: Path, pattern: str, kind: str) -> Things:
-    """Every number of a CSV, words left out; of several rows of one name the second has `(2)` behind its column."""
+    """Read every number of a CSV; `(2)` after a column marks the second of two rows with the same key."""
     found: Things = {}
     for name, path in files(root, pattern):
         seen: Counter[tuple[str, ...]] = Counter()
@@ -180,7 +180,7 @@ def numbers(root: Path, pattern: str, kind: str) -> Things:
 
 
 def as_number(text: str) -> float | None:
-    """The number that a field holds, None of a word."""
+    """Parse the number in a field; None for a word."""
     try:
         return float(text)
     except ValueError:
@@ -188,7 +188,7 @@ def as_number(text: str) -> float | None:
 
 
 def by_clock(name: Name) -> bool:
-    """A number that no two runs share."""
+    """Return whether a number is measured by a clock, so that it differs between any two runs."""
     parts = dict(name)
     if "table" in parts:
         return (parts["table"], parts["column"]) in CLOCKS
@@ -204,11 +204,11 @@ READERS: dict[str, Callable[[Path, str], Things]] = {
 }
 
 
-# ---- what is said of two things that are not equal -------------------------------------------------------------------
+# ---- descriptions of differences -------------------------------------------------------------------------------------
 
 
 def unlike_tables(a: Path, b: Path) -> str:
-    """How two rank tables differ, "" if their bytes are the same."""
+    """Describe how two rank tables differ; "" if their bytes are equal."""
     if a.read_bytes() == b.read_bytes():
         return ""
     try:
@@ -232,7 +232,7 @@ def unlike_tables(a: Path, b: Path) -> str:
 
 
 def unlike_lines(a: Path, b: Path) -> str:
-    """How two answers files differ, "" if their bytes are the same."""
+    """Describe how two answers files differ; "" if their bytes are equal."""
     if a.read_bytes() == b.read_bytes():
         return ""
     one, other = (path.read_text(encoding="utf-8", errors="replace").splitlines() for path in (a, b))
@@ -245,7 +245,7 @@ def unlike_lines(a: Path, b: Path) -> str:
 
 
 def field_apart(mine: str, its: str) -> str:
-    """The item and the first of its fields that differ, of two lines of an answers file."""
+    """Name the item and the first differing field of two lines of an answers file."""
     try:
         one, other = json.loads(mine), json.loads(its)
     except ValueError:
@@ -258,7 +258,7 @@ def field_apart(mine: str, its: str) -> str:
 
 
 def unlike_tensors(a: Any, b: Any) -> str:
-    """How two tensors differ, "" if they do not."""
+    """Describe how two tensors differ; "" if they are equal."""
     if a == b:
         return ""
     if isinstance(a, str) or isinstance(b, str):
@@ -268,7 +268,7 @@ def unlike_tensors(a: Any, b: Any) -> str:
 
 
 def unlike_numbers(a: float, b: float) -> str:
-    """Two numbers that are not the same one, "" if they are."""
+    """Describe two different numbers; "" if they are equal."""
     return "" if a == b else f"{a!r} in A, {b!r} in B"
 
 
@@ -281,14 +281,14 @@ UNLIKE: dict[str, Callable[[Any, Any], str]] = {
 }
 
 
-# ---- A beside B ------------------------------------------------------------------------------------------------------
+# ---- comparison ------------------------------------------------------------------------------------------------------
 
 
 def compare(kind: str, a: Path, b: Path, names: Names) -> tuple[int, list[str]]:
-    """How many things of a kind both sides have, and each difference in a line.
+    """Compare one kind; return the number of items that both sides have, and one line per difference.
 
     Raises:
-        UsageError: neither side has any, or two names of A are one in B.
+        UsageError: neither side has any item, or the map gives two names of A the same name in B.
     """
     mine, its = READERS[kind](a, PLACES[kind]), READERS[kind](b, names.find.get(kind, PLACES[kind]))
     if not mine and not its:
@@ -310,32 +310,32 @@ def compare(kind: str, a: Path, b: Path, names: Names) -> tuple[int, list[str]]:
 
 
 def said(name: Name) -> str:
-    """A name in a line."""
+    """Format a name as one line."""
     (_, file), *rest = name
     return f"{file}: {' | '.join(text for _, text in rest)}" if rest else file
 
 
 def there_as(here: Name, there: Name) -> str:
-    """What a name of A is in B, if it is another."""
+    """Format the name in B if it differs from the name in A."""
     return "" if here == there else f" (in B {said(there)})"
 
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
-    """The call."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="equal_results.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("a", type=Path, metavar="A", help="a checkout with a finished run")
-    parser.add_argument("b", type=Path, metavar="B", help="another")
-    parser.add_argument("--map", type=Path, metavar="FILE", help="what names of A are in B (YAML)")
+    parser.add_argument("b", type=Path, metavar="B", help="another checkout with a finished run")
+    parser.add_argument("--map", type=Path, metavar="FILE", help="YAML file that translates names of A to names of B")
     parser.add_argument(
-        "--without", action="append", default=[], choices=list(PLACES), help="leave a kind out; may be given again"
+        "--without", action="append", default=[], choices=list(PLACES), help="exclude a kind; may be repeated"
     )
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print what was compared and every difference; the exit status."""
+    """Print the differences and the number of compared items, and return the exit status."""
     call = parsed(arguments)
     kinds = [kind for kind in PLACES if kind not in call.without]
     try:

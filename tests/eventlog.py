@@ -1,4 +1,4 @@
-"""Events as a job writes them, by a clock of its own; for tests of what is counted from events."""
+"""A simulated event log of a job, for tests of the hours and attempts computed from events."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ DEVICE = {"kind": "cuda", "name": "NVIDIA H200", "count": 2}
 
 
 class Told:
-    """Writes events as a process would, with a clock of its own."""
+    """A writer of a job's events with a simulated clock."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.clock, self.attempt = path, 1_000_000.0, 0
@@ -34,7 +34,7 @@ class Told:
         self.write("span", name=name, start=start, seconds=seconds)
 
     def train(self, first: int, last: int, each: float, killed: bool = False) -> None:
-        """Steps of so many seconds in one span, which a kill leaves open."""
+        """Write steps of `each` seconds in one span, which a kill leaves open."""
         start = self.clock
         self.write("begin", name="train", start=start)
         for step in range(first, last + 1):

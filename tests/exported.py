@@ -1,4 +1,4 @@
-"""Runs of tiny untrained backbones with random adapters, laid out as the workflow leaves them, and their exports."""
+"""Runs of tiny untrained backbones with random adapters in the workflow's layout, and their exports."""
 
 import json
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ from slq.training.run import build_run_record
 from tinyllava import ENTRY
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
-THIRD = ROOT / "tests/third_family"  # a family that is not in the package
+THIRD = ROOT / "tests/third_family"  # a family that is not part of the package
 CONFIG["backbones"] |= yaml.safe_load((THIRD / "llava.yaml").read_text())["backbones"]
-FIT = ROOT / "tests/fit_families"  # tiny ones of those that docs/backbones.md calls fit
+FIT = ROOT / "tests/fit_families"  # tiny backbones of the families that docs/backbones.md calls fit
 CONFIG["backbones"] |= yaml.safe_load((FIT / "backbones.yaml").read_text())
 CONFIG["backbones"]["tiny-llava-next"] = ENTRY
 BACKBONES = ("mini-internvl", "mini-qwen3vl")
@@ -35,9 +35,9 @@ INPUTS = [SHORT, LONG, RED, WIDE, "a ring", TALL, SPELLED]
 
 @dataclass(frozen=True)
 class Lab:
-    """A folder with scratch and results in it.
+    """A folder with a scratch folder and results.
 
-    source: what the backbones' manifests say they come from; spare: rows of the embedding that no token has.
+    source: the origin recorded in the backbones' manifests; spare: number of embedding rows without a token.
     """
 
     root: Path
@@ -46,7 +46,7 @@ class Lab:
 
     @cached_property
     def config(self) -> list[str]:
-        """The options that say where this lab's scratch is."""
+        """The command-line options that set this lab's scratch folder."""
         over = self.root / "lab.yaml"
         over.write_text(json.dumps({"scratch": str(self.root / "scratch")}))
         return ["--config", str(ROOT / "config.yaml"), "--config", str(over)]
@@ -55,27 +55,27 @@ class Lab:
         return self.root / "scratch/backbones" / backbone
 
     def run(self, backbone: str, method: str) -> Path:
-        """The folder of results of a run, made when it is not there: nothing is trained."""
+        """Return the results folder of a run, which is created on first use without training."""
         results = self.root / "results/mini" / backbone / method / "seed1"
         if not results.exists():
             self._make(backbone, method, results)
         return results
 
     def export(self, backbone: str, method: str) -> Path:
-        """A run's export, made when it is not there."""
+        """Return the export of a run, which is created on first use."""
         out = self.root / "exports" / f"{backbone}-{method}"
         if not out.exists():
             assert main(["export", str(self.run(backbone, method)), str(out), *self.config]) == 0
         return out
 
     def load(self, backbone: str, method: str):
-        """Backbone and retriever of a run, as evaluation loads them."""
+        """Load the backbone and retriever of a run as evaluation does."""
         run = self.run(backbone, method)
         weights = self.root / "scratch/runs" / run.relative_to(self.root / "results")
         return load_run(read_json(run / "run.json")["settings"], self.snapshot(backbone), weights)
 
     def vectors(self, backbone: str, method: str) -> torch.Tensor:
-        """Of INPUTS, as evaluation makes them, one at a time."""
+        """Embed INPUTS as evaluation does, one at a time."""
         loaded, retriever = self.load(backbone, method)
         parts = [(item,) if isinstance(item, str) else (loaded.family.process(item),) for item in INPUTS]
         with torch.inference_mode():

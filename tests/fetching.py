@@ -1,4 +1,4 @@
-"""A source is fetched as the rule `fetch_source` does it, in a process of its own, and what it leaves."""
+"""Fetching of a source in a separate process, as by the rule `fetch_source`, and checks of its outputs."""
 
 import hashlib
 import json
@@ -25,13 +25,13 @@ def command(folder: Path, parts: list[dict[str, Any]], weights: bool = False, co
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
-    """Nothing of the person who runs the tests: no token, no cache, no proxy, no mirror."""
+    """Return an environment without the user's Hugging Face and slq variables: no token, cache or mirror."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "SLQ_"))}
     return mine | {"HF_HOME": str(folder / "hub"), "PYTHONPATH": str(WORKFLOW), "HF_HUB_DISABLE_XET": "1"} | more
 
 
 def fetch(folder: Path, parts: list[dict[str, Any]], weights: bool = False, code: str = FAST, **more: str):
-    """The finished process of one call; `more`: its environment."""
+    """Run `fetch_source` once, and return the finished process; `more`: additional environment variables."""
     return subprocess.run(
         command(folder, parts, weights, code),
         env=environment(folder, **more),
@@ -42,7 +42,7 @@ def fetch(folder: Path, parts: list[dict[str, Any]], weights: bool = False, code
 
 
 def refused(answer: subprocess.CompletedProcess[str], *words: str) -> None:
-    """It ended with one message that holds the words, and no traceback."""
+    """Assert that the process ended with one message that contains the words, and without a traceback."""
     assert answer.returncode == 1, answer.stderr
     message = answer.stderr.strip().splitlines()[-1]
     assert message.startswith("slq: error: ") and "Traceback" not in answer.stderr, answer.stderr
@@ -51,7 +51,7 @@ def refused(answer: subprocess.CompletedProcess[str], *words: str) -> None:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """What lies in the source's folder, without what is the fetching's own."""
+    """Read the files of the source's folder, without hidden files of the download."""
     out = folder / "out"
     paths = [path for path in out.rglob("*") if path.is_file()]
     names = {path: path.relative_to(out) for path in paths}
@@ -59,7 +59,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def check_whole(folder: Path, expected: dict[str, bytes]) -> None:
-    """The folder holds these files, and a manifest that says so."""
+    """Assert that the folder contains exactly these files, and a manifest with their hashes."""
     found = files(folder)
     manifest = json.loads(found.pop("manifest.json"))
     assert found == expected
@@ -67,5 +67,5 @@ def check_whole(folder: Path, expected: dict[str, bytes]) -> None:
 
 
 def check_absent(folder: Path) -> None:
-    """The source is not there, for whoever looks for its manifest; no file is half there under its own name."""
+    """Assert that there is no manifest, and that no partial file has its final name."""
     assert not (folder / "out" / "manifest.json").exists()

@@ -1,7 +1,7 @@
-"""Fingerprints of the assertions and tolerances of tests: what a rebuild may not touch (tests/frozen.yaml).
+"""Fingerprints of the assertions and tolerances of oracle tests, which a refactoring may not change (frozen.yaml).
 
-python tests/frozen.py                 # prints the fingerprint of each test of the list, and what differs from it
-python tests/frozen.py --write         # and puts it into the list
+python tests/frozen.py                 # prints the fingerprint of each listed test, and marks differences from the list
+python tests/frozen.py --write         # also writes the fingerprints to the list
 """
 
 import ast
@@ -20,12 +20,12 @@ import yaml
 
 TESTS = Path(__file__).parent
 LIST = TESTS / "frozen.yaml"
-LIBRARIES = {"torch", "np", "numpy", "math", "pytest"}  # whose names no rebuild changes
+LIBRARIES = {"torch", "np", "numpy", "math", "pytest"}  # their names are part of the fingerprint
 CALLS = {"approx", "raises", "warns", "fail", "skip", "xfail", "importorskip", "allclose", "isclose", "assert_close"}
 CALLS |= {"assert_allclose", "assert_array_equal", "assert_equal", "array_equal", "equal", "isfinite", "isnan", "norm"}
 METHODS = {"abs", "all", "any", "max", "min", "sum", "mean", "norm", "count", "issubset", "issuperset", "startswith"}
 METHODS |= {"endswith", "equal", "equals", "item", "std", "cos", "float", "double", "long", "numel"}
-KEPT = frozenset(CALLS | METHODS)  # names of what is called; of values none is
+KEPT = frozenset(CALLS | METHODS)  # names of functions that are part of the fingerprint
 BUILTINS = frozenset(dir(builtins))
 KEYWORDS = {"rtol", "atol", "abs", "rel", "equal_nan", "strict", "match", "nan_ok", "reverse", "dtype", "check_dtype"}
 ENDS = {ast.Return: "return", ast.Continue: "continue", ast.Break: "break"}
@@ -33,7 +33,7 @@ ENDS = {ast.Return: "return", ast.Continue: "continue", ast.Break: "break"}
 
 @dataclass
 class Module:
-    """A file of tests: its functions and classes, constants, and what it imports, by name."""
+    """A file of tests: its functions and classes, its constants and its imports, by name."""
 
     path: Path
     defined: dict[str, ast.FunctionDef | ast.ClassDef] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Module:
 
 @cache
 def read_module(path: Path) -> Module:
-    """Parse a file of tests; only imports from other files of tests are noted."""
+    """Parse a file of tests; only imports from other files of tests are recorded."""
     found = Module(path)
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         match node:
@@ -62,7 +62,7 @@ def read_module(path: Path) -> Module:
 
 
 def resolve(module: Module, name: str) -> tuple[Module, ast.AST] | None:
-    """A function, class or constant of the tests by its name in one of their files; None for anything else."""
+    """Find a function, class or constant of the tests by its name in a file; None for any other name."""
     for kind in (module.defined, module.constants):
         if name in kind:
             return module, kind[name]
@@ -76,13 +76,13 @@ def resolve(module: Module, name: str) -> tuple[Module, ast.AST] | None:
 
 
 class Form:
-    """Forms of syntax that do not know names, places, line breaks and words; numbers and operators stay.
+    """Normal forms of syntax trees without names, positions, line breaks and strings; numbers and operators stay.
 
-    Names become numbers in the order in which they first occur, so that `a == b` and `a == a` differ.
+    Names are replaced by numbers in the order of first occurrence, so that `a == b` and `a == a` differ.
     """
 
     def __init__(self, module: Module, words: bool, deep: bool = False) -> None:
-        """`words`: keep strings; `deep`: put in place of a constant's name whatever it is, not a literal alone."""
+        """`words`: keep strings; `deep`: replace the name of every constant by its value, not only of literals."""
         self.module, self.words, self.deep, self.names = module, words, deep, dict[str, int]()
 
     def of(self, node: Any) -> Any:
@@ -126,12 +126,12 @@ class Form:
         if found and isinstance(found[1], ast.expr) and name not in self.names:
             module, value = found
             if self.deep or not any(isinstance(part, ast.Name | ast.Call) for part in ast.walk(value)):
-                inner = Form(Module(module.path), self.words)  # of what a constant is made of, no further
+                inner = Form(Module(module.path), self.words)  # constants inside a constant are not resolved
                 return inner.of(value)
         return name if name in BUILTINS else self._numbered(name)
 
     def _attribute(self, node: ast.Attribute, kept: frozenset[str]) -> Any:
-        """A name with points is one name; of a library, its last part; a method that is `kept` is told by its name."""
+        """Return the form of a dotted name: one name, or its last part for a library; methods in `kept` keep theirs."""
         text = ast.unparse(node)
         if re.fullmatch(r"[\w.]+", text):
             first, *_, last = text.split(".")
@@ -148,9 +148,9 @@ Guards = tuple[ast.AST | str, ...]
 def asserted(
     module: Module, statements: Sequence[ast.stmt], ends: bool, guards: Guards = ()
 ) -> Iterator[tuple[Guards, ast.AST | str]]:
-    """What a body asserts, and where it calls a helper that does, each with what it stands in.
+    """Yield the assertions of a body and its calls of helpers that assert, each with its enclosing blocks.
 
-    With `ends` also where it may stop early.
+    With `ends`, also yield the statements that may end the body early.
     """
     for statement in statements:
         parts: list[tuple[list[ast.stmt], tuple[ast.AST | str, ...]]] = []
@@ -181,7 +181,7 @@ def asserted(
 
 
 def asserts(module: Module, function: ast.expr) -> bool:
-    """Whether the name of what is called is a function of the tests with an assertion in it."""
+    """Return whether the called function belongs to the tests and contains an assertion."""
     found = resolve(module, function.id) if isinstance(function, ast.Name) else None
     if found is None or isinstance(found[1], ast.expr):
         return False
@@ -189,14 +189,14 @@ def asserts(module: Module, function: ast.expr) -> bool:
 
 
 def called(node: ast.AST) -> str:
-    """The last part of the name that is called; '' for anything else."""
+    """Return the last part of the called name; '' if the node is not a call."""
     if not isinstance(node, ast.Call):
         return ""
     return getattr(node.func, "attr", getattr(node.func, "id", ""))
 
 
 def forms_of(module: Module, node: Any, words: bool, ends: bool) -> list[Any]:
-    """The forms of what a function or class asserts; each counts its names anew."""
+    """Return the forms of the assertions of a function or class; each numbers its names from zero."""
     forms = []
     for guards, what in asserted(module, node.body, ends):
         form = Form(module, words)
@@ -205,7 +205,7 @@ def forms_of(module: Module, node: Any, words: bool, ends: bool) -> list[Any]:
 
 
 def helpers(module: Module, node: ast.AST, seen: set[tuple[Path, str]]) -> Iterator[tuple[Module, Any]]:
-    """Functions, fixtures and classes of the tests that a test uses, and those that these use."""
+    """Yield the functions, fixtures and classes of the tests that a test uses, directly or indirectly."""
     for part in ast.walk(node):
         name = part.id if isinstance(part, ast.Name) else part.arg if isinstance(part, ast.arg) else None
         found = resolve(module, name) if name else None
@@ -221,10 +221,10 @@ def helpers(module: Module, node: ast.AST, seen: set[tuple[Path, str]]) -> Itera
 
 
 def split_id(test: str) -> tuple[Module, Any]:
-    """The file and the function of `file::function`.
+    """Parse `file::function`, and return the module and the function.
 
     Raises:
-        KeyError: there is no such function; OSError: no such file.
+        KeyError: the function does not exist; OSError: the file does not exist.
     """
     file, _, name = test.partition("::")
     module = read_module(TESTS / file)
@@ -232,11 +232,11 @@ def split_id(test: str) -> tuple[Module, Any]:
 
 
 def fingerprint(test: str, oracles: Sequence[str] = (), words: bool = False) -> str:
-    """How many assertions and numbers a test has, and a hash of their forms, its parameters and its marks.
+    """Return the number of assertions and numbers of a test, and a hash of their forms, its parameters and its marks.
 
     Args:
-        oracles: functions, as `file::function`, whose whole form counts too: what a result is compared with.
-        words: count strings too, where they are what is judged and no names.
+        oracles: functions, as `file::function`, that compute expected values; their whole form is hashed too.
+        words: hash strings too, for tests in which strings are the asserted values.
 
     Raises:
         KeyError, OSError: as `split_id`.
@@ -266,17 +266,17 @@ def fingerprint(test: str, oracles: Sequence[str] = (), words: bool = False) -> 
 
 
 def read_list() -> dict[str, Mapping[str, Any]]:
-    """The entries of frozen.yaml by test."""
+    """Read the entries of frozen.yaml, by test."""
     return yaml.safe_load(LIST.read_text(encoding="utf-8"))
 
 
 def found_now(test: str, entry: Mapping[str, Any]) -> str:
-    """The fingerprint of an entry's test as it is."""
+    """Compute the current fingerprint of an entry's test."""
     return fingerprint(test, entry.get("with", ()), entry.get("words", False))
 
 
 def main(write: bool) -> None:
-    """Print each entry's fingerprint with what is listed, where it differs; with `write` put it into the list."""
+    """Print each fingerprint, with the listed one if it differs; with `write`, update the list."""
     text = LIST.read_text(encoding="utf-8")
     for test, entry in read_list().items():
         now = found_now(test, entry)

@@ -1,4 +1,4 @@
-"""A disk that is full: a file system in memory of a megabyte, which only root can mount."""
+"""A small disk that fills up: an in-memory file system of one megabyte, which only root can mount."""
 
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import pytest
 
 @contextmanager
 def small_disk(folder: Path, size: str = "1m") -> Iterator[Path]:
-    """Mount a disk of this size at a folder; skip the test where that is not permitted."""
+    """Mount a disk of this size at a folder; skip the test if mounting is not permitted."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     try:

@@ -1,4 +1,4 @@
-"""Rows in the columns of the hub's retention datasets, for tests to write, to spoil and to adopt."""
+"""Rows in the column layouts of the hub's retention datasets, for tests of their preparation and of faults in them."""
 
 import io
 
@@ -11,7 +11,7 @@ from slq.synthetic.datasets import write_hub_files
 
 
 def picture(colour, format_="PNG"):
-    """The bytes of a small image file."""
+    """Return the bytes of a small image file."""
     buffer = io.BytesIO()
     Image.new("RGB", (8, 6), colour).save(buffer, format=format_)
     return buffer.getvalue()
@@ -21,7 +21,7 @@ RED, BLUE, GREEN = picture("red"), picture("blue", "JPEG"), picture("green", "WE
 
 
 def mmmu(number, **changes):
-    """A row of MMMU, multiple choice about one image."""
+    """Build a row of MMMU, a multiple-choice question about one image."""
     row = {
         "subject": "Art",
         "id": f"validation_Art_{number}",
@@ -51,7 +51,7 @@ ROWS = {"mmmu": mmmu(1), "realworldqa": realworldqa(), "ocrbench": ocrbench()}
 
 
 def prepared(tmp_path, columns, rows):
-    """The items that written rows come back as, and the folder that their images start from."""
+    """Write rows, prepare them, and return the prepared items and the root folder of their images."""
     write_hub_files(columns, rows, tmp_path / "hub")
     prepare_questions(columns, tmp_path / "hub", tmp_path / "data" / "qa" / "test", "qa", "test")
     split = read_split(tmp_path / "data", "qa", "test")
@@ -64,7 +64,7 @@ def adopt(columns, source, out):
 
 
 def refused(tmp_path, capsys, columns, words):
-    """Adopting the folder `hub` is one message with these words, and leaves nothing."""
+    """Assert that adopting the folder `hub` fails with one message that contains these words, and writes nothing."""
     assert adopt(columns, tmp_path / "hub", tmp_path / "out") == 1
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and message.startswith("slq: error: ")

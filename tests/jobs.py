@@ -1,6 +1,6 @@
-"""The jobs of Snakemake's own graph, as JSON: python jobs.py <preset> <target>..., in a copy of the repository.
+"""The jobs of Snakemake's graph as JSON: python jobs.py <preset> <target>..., in a copy of the repository.
 
-A call of its own, as reading a Snakefile changes the environment and the path of the process that does it.
+This is a separate script because reading a Snakefile changes the environment and the path of its process.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ if __name__ == "__main__":
             config_settings=ConfigSettings(config={"preset": preset}),
             snakefile=Path("Snakefile"),
         )
-        call.dag(DAGSettings(targets=set(targets))).printd3dag()  # builds the graph; what it prints names no files
+        call.dag(DAGSettings(targets=set(targets))).printd3dag()  # builds the graph; its output does not name files
         jobs = [
             {"rule": job.rule.name, "input": [*job.input], "output": [*job.output], "call": job.params.get("job", [])}
             for job in call._workflow.dag.jobs

@@ -1,4 +1,4 @@
-"""Results of the paper's layout in which every claim of Tables 1 and 3 holds, or fails, or is open."""
+"""Simulated results of the paper preset in which all claims of Tables 1 and 3 hold, fail, or stay undecided."""
 
 import shutil
 from pathlib import Path
@@ -11,8 +11,8 @@ from stored import H200, PAPER, Runs, write_answers, write_ranks
 IMAGES, QUESTIONS = 40, 100
 SCORERS = {"mmmu": "vlmevalkit-exact-2", "realworldqa": "vlmevalkit-exact-2", "ocrbench": "ocrbench-vlmevalkit-1"}
 PROVENANCE = {"git": {"commit": 40 * "c", "dirty": False}, "python": "3.11.7", "versions": {"torch": "2.13.0"}}
-# In each world, the rank at which a method finds everything, the share of questions that it answers, its hours and its
-# parameters. Of `holds` SLQ is best and cheap, and tuning loses answers; of `fails` the other way round.
+# For each method: the rank of every correct item, the percentage of questions answered correctly, hours, and trained
+# parameters. In `holds`, SLQ is best and cheap, and tuning loses answers. In `fails`, the opposite is true.
 WORLDS = {
     "holds": {
         "base": (20, 90, 0, 0),
@@ -26,7 +26,7 @@ WORLDS = {
 
 
 def write_world(root: Path, name: str) -> Path:
-    """Write every run of the paper preset as the world of this name has it, under `root`/results, which it returns."""
+    """Write every run of the paper preset with the numbers of this case; return the folder `root`/results."""
     runs = Runs(root / "results", "paper")
     for method, (rank, right, hours, trained) in WORLDS[name].items():
         made = root / "made" / method
@@ -49,7 +49,7 @@ def write_world(root: Path, name: str) -> Path:
 
 
 def answers(right: int) -> list[dict]:
-    """So many of a hundred open questions answered rightly."""
+    """Build answers to a hundred open questions, of which `right` are correct."""
     items = [
         {"id": f"q{n}", "question": "?", "options": [], "answers": ["red"], "type": "open"} for n in range(QUESTIONS)
     ]

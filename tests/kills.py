@@ -1,4 +1,4 @@
-"""Kill what runs, at a moment that is waited for, and know afterwards where it was: for all that can be killed."""
+"""Killing of trainings at a chosen step or during a checkpoint write, for tests of resuming."""
 
 import itertools
 import json
@@ -17,21 +17,21 @@ from sliced import Slice
 from slq.common.errors import SlqError
 from slq.common.files import read_jsonl
 
-# Enough steps and checkpoints to be killed at; the best epoch is kept, so that it must survive too.
+# Enough steps and checkpoints to kill a run at. The best epoch is kept, so it must survive a kill too.
 MANY_STEPS = {"epochs": 2, "checkpoint_steps": 3, "checkpoint_selection": "best"}
 STEPS = 30
 
 
 @dataclass(frozen=True)
 class Kill:
-    """Where a process was when it was killed: after which optimizer step, and whether it wrote a checkpoint."""
+    """State of a process at its kill: the last optimizer step, and whether it was writing a checkpoint."""
 
     step: int
     writing: bool
 
 
 def kill_at(process: subprocess.Popen, moment: Callable[[], bool], group: bool = False) -> bool:
-    """SIGKILL as soon as `moment` says so, to the process or to its whole group; False if it ended before."""
+    """Send SIGKILL to the process or its whole group as soon as `moment` is true; False if it ended before."""
     while not moment():
         if process.poll() is not None:
             return False
@@ -44,14 +44,14 @@ def kill_at(process: subprocess.Popen, moment: Callable[[], bool], group: bool =
 
 
 class Trail:
-    """What a run leaves in its folder of scratch while it trains."""
+    """The files that a training writes to its scratch folder while it runs."""
 
     def __init__(self, work: Path) -> None:
-        """`work`: the `work_folder` of the job `train`, in which this run is the only one."""
+        """`work`: the `work_folder` of the job `train`, with no other run in it."""
         self.work = work
 
     def last(self) -> tuple[int, int]:
-        """The attempt that took a step last, and the step; zeros before the first."""
+        """Return the attempt and number of the latest step; zeros before the first step."""
         lines = [line for path in self.work.glob("*/events.jsonl") for line in path.read_bytes().splitlines()]
         for line in reversed(lines):
             if b'"event": "step"' in line and line.endswith(b"}"):
@@ -60,12 +60,12 @@ class Trail:
         return 0, 0
 
     def reached(self, step: int) -> Callable[[], bool]:
-        """Whether an attempt that begins from now on has taken this step, or a later one."""
+        """Return a check whether a new attempt, started after this call, has taken this step or a later one."""
         before, _ = self.last()
         return lambda: self.last() >= (before + 1, step)
 
     def writing(self) -> bool:
-        """Whether a checkpoint is, or was, being written."""
+        """Return whether a partly written checkpoint exists."""
         return any(self.work.glob("*/checkpoints/.step-*"))
 
     def found(self) -> Kill:
@@ -73,24 +73,24 @@ class Trail:
 
 
 def steps_to_kill_at(count: int, steps: int, seed: int) -> list[int]:
-    """So many steps of a training, one drawn from each of as many parts of its interior, in order."""
+    """Draw `count` steps of a training in order, one from each of `count` equal parts of it."""
     draw = random.Random(seed)
     edges = [1 + (steps - 3) * part // count for part in range(count + 1)]
     return [draw.randrange(low, max(high, low + 1)) for low, high in itertools.pairwise(edges)]
 
 
 def losses(events: Path) -> dict[int, float]:
-    """The loss of each step, as the attempt saw it that the run went on from."""
+    """Read the loss of each step; for a repeated step, the loss of its latest attempt."""
     return {line["step"]: line["loss"] for line in read_jsonl(events) if line["event"] == "step"}
 
 
 def trainer(slice_: Slice, method: str, name: str) -> "Forked":
-    """A process that trains a run of the slice, or goes on with it."""
+    """Create a process that starts or resumes a training of the slice."""
     return Forked(lambda: slice_.train(method, name, MANY_STEPS), slice_.root / f"{name}.log")
 
 
 def report(work: Callable[[], None], log: Path) -> None:
-    """Do some work as the command line does: an error is a message and a status, in the log as everything else."""
+    """Run a function as the command line does: errors become a message in the log and an exit status."""
     sys.stderr = log.open("a", buffering=1)
     try:
         work()
@@ -100,7 +100,7 @@ def report(work: Callable[[], None], log: Path) -> None:
 
 
 class Forked(ForkProcess):
-    """A fork of this process, with what it has imported: a kill then costs no start. As much of Popen as is used."""
+    """A fork of this process with its imports, so that a restart is fast; it has the used part of Popen's interface."""
 
     def __init__(self, work: Callable[[], None], log: Path) -> None:
         super().__init__(target=report, args=(work, log))

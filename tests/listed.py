@@ -1,4 +1,4 @@
-"""Sources of images with captions in their original layouts, tiny: COCO and Flickr30K by Karpathy, COCO of 2017."""
+"""Tiny sources in their original layouts: COCO and Flickr30K with Karpathy's splits, and COCO 2017."""
 
 import io
 import json
@@ -10,7 +10,7 @@ from PIL import Image
 from asjob import run_job
 from slq.common.snapshots import write_manifest
 
-# COCO id: split of Karpathy's, folder. None of them is a number of COCO's test images but 42.
+# COCO id: Karpathy's split, folder. Only 42 is the id of a real COCO test image.
 COCO = {1: ("train", "train2014"), 2: ("restval", "val2014"), 139: ("val", "val2014"), 42: ("test", "val2014")}
 FLICKR = {"1000092795": "train", "10002456": "val", "1007129816": "test"}
 
@@ -30,7 +30,7 @@ def sentences(texts: list[str]) -> list[dict[str, Any]]:
 
 
 def coco(folder: Path) -> Path:
-    """COCO of 2014 by Karpathy; the image 42 has six captions."""
+    """Write COCO 2014 with Karpathy's splits; image 42 has six captions."""
     files, images = {}, []
     for number, (split, place) in COCO.items():
         name = f"COCO_{place}_{number:012d}.jpg"
@@ -56,7 +56,7 @@ def flickr30k(folder: Path) -> Path:
 
 
 def coco2017(folder: Path) -> Path:
-    """train2017 with a test image, val2017 with an image of Karpathy's val split and one of his train split."""
+    """Write train2017 with a test image, and val2017 with an image each of Karpathy's val and train splits."""
     files = {f"train2017/{number:012d}.jpg": jpeg(number) for number in (1, 42)}
     files |= {f"val2017/{number:012d}.jpg": jpeg(number) for number in (139, 5)}
     files["annotations/captions_train2017.json"] = annotations([1, 42])
@@ -65,7 +65,7 @@ def coco2017(folder: Path) -> Path:
 
 
 def annotations(numbers: list[int]) -> bytes:
-    """A `captions_*.json`: captions of the images in turns, as COCO's are in no order."""
+    """Build a `captions_*.json` in which the captions of the images alternate, because COCO's have no order."""
     notes = [{"image_id": n, "id": i, "caption": captions(n)[i]} for i in range(5) for n in numbers]
     images = [
         {"id": n, "file_name": f"{n:012d}.jpg", "flickr_url": f"http://farm1.staticflickr.com/2/{7000 + n}_ab12_z.jpg"}
@@ -75,7 +75,7 @@ def annotations(numbers: list[int]) -> bytes:
 
 
 def source(folder: Path, files: dict[str, bytes]) -> Path:
-    """A fetched source with these files, as the rule `fetch_source` leaves it."""
+    """Write a source with these files, as the rule `fetch_source` does."""
     for name, body in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(body)
@@ -84,7 +84,7 @@ def source(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def prepare(source: Path, data: Path, name: str = "coco", split: str = "test", **settings: Any) -> int:
-    """The exit status of the rule `prepare_split`. `listing` and the like as settings."""
+    """Run the job of the rule `prepare_split` with these settings, and return its exit status."""
     known = {
         "annotation_format": "karpathy",
         "id_namespace": None,

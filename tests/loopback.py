@@ -1,7 +1,7 @@
-"""Servers on loopback that speak as the real ones do: a hub of models and datasets, and a server of files.
+"""Servers on loopback that behave like the real ones: a hub of models and datasets, and a file server.
 
-A site can be told to misbehave: `refusals` answer the next requests, `cuts` end the next transfers early, `damage`
-flips a byte of what is sent. `log` holds every request.
+A site can simulate faults: `refusals` answer the next requests, `cuts` end the next transfers early, and `damage`
+flips a byte of the sent data. `log` records every request.
 """
 
 import hashlib
@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
-TOKEN = "hf_" + "t" * 34  # the one that the hub knows
-LARGE = (".safetensors", ".parquet")  # kept apart by the hub, behind a redirect
+TOKEN = "hf_" + "t" * 34  # the only token that the hub accepts
+LARGE = (".safetensors", ".parquet")  # files that the hub serves behind a redirect
 
 
 @dataclass
 class Answer:
-    """What goes back: a status, headers, and a body, of which a range may be asked if it is `data`."""
+    """A response: status, headers and body; range requests are answered if `data` is set."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -30,10 +30,10 @@ class Answer:
 
 @dataclass
 class Site:
-    """What every server here can do."""
+    """Common behaviour of the servers, with simulated faults."""
 
     refusals: list[Answer] = field(default_factory=list)
-    cuts: list[float] = field(default_factory=list)  # how much of each of the next transfers arrives
+    cuts: list[float] = field(default_factory=list)  # the fraction of each of the next transfers that arrives
     damage: bool = False
     ranges: bool = True
     log: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -43,19 +43,19 @@ class Site:
         raise NotImplementedError
 
     def transfers(self) -> list[str]:
-        """The paths of all requests for bytes, in order."""
+        """Return the paths of all GET requests, in order."""
         return [path for method, path, _ in self.log if method == "GET"]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request, answered by the server's site."""
+    """The handler of a request, which passes it to the server's site."""
 
     def do_GET(self) -> None:
         site = self.server.site
         headers = {name.lower(): value for name, value in self.headers.items()}
         site.log.append((self.command, self.path, headers))
         path = unquote(self.path.partition("?")[0])
-        # Which programs are agents, the client asks first of all; it says nothing about repositories.
+        # The client first requests this list of agent programs, which has nothing to do with repositories.
         refused = site.refusals and path != "/api/agent-harnesses"
         answer = site.refusals.pop(0) if refused else site.answer(path, headers)
         if answer.data and site.ranges:
@@ -75,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def restrict(self, answer: Answer, headers: dict[str, str]) -> None:
-        """The asked range, if the version that it is asked of is still served."""
+        """Reduce an answer to the requested range, if the requested version is still served."""
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", headers.get("range", ""))
         stale = headers.get("if-range", answer.headers.get("ETag")) != answer.headers.get("ETag")
         if answer.status != 200 or asked is None or stale:
@@ -89,12 +89,12 @@ class Handler(BaseHTTPRequestHandler):
         answer.headers["Content-Range"] = f"bytes {start}-{min(end, size - 1)}/{size}"
 
     def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
+        """Suppress the log of the server."""
 
 
 @contextmanager
 def serve(site: Site) -> Iterator[Site]:
-    """The site while it answers, with its `address`."""
+    """Serve a site, with its `address` set, for as long as the block runs."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.site = site
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -108,7 +108,7 @@ def serve(site: Site) -> Iterator[Site]:
 
 @dataclass
 class Files(Site):
-    """Files by path, with ETag and ranges."""
+    """A file server with ETags and range requests."""
 
     files: dict[str, bytes] = field(default_factory=dict)
 
@@ -120,13 +120,13 @@ class Files(Site):
 
 
 def commit_of(files: dict[str, bytes]) -> str:
-    """A commit's name that follows from its files."""
+    """Compute the name of a commit from its files."""
     return hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()
 
 
 @dataclass
 class Hub(Site):
-    """Repositories, each with its commits: `main` is the last one. A gated one opens to whoever brings TOKEN."""
+    """A hub of repositories with commits, of which `main` is the last; gated repositories require TOKEN."""
 
     repositories: dict[str, list[dict[str, bytes]]] = field(default_factory=dict)  # "models/org/name": commits' files
     pinned: dict[str, str] = field(default_factory=dict)  # the name of a repository's only commit, if not commit_of
@@ -179,7 +179,7 @@ class Hub(Site):
             return Answer(200, headers | {"ETag": f'"{etag}"'}, body, data=True)
         digest = hashlib.sha256(body).hexdigest()
         headers |= {"X-Linked-Etag": f'"{digest}"', "X-Linked-Size": str(len(body))}
-        # Elsewhere, as the real hub's are: the client takes the headers above from the redirect alone.
+        # On another host, as on the real hub: the client reads the headers above only from the redirect.
         elsewhere = self.address.replace("127.0.0.1", "localhost")
         return Answer(302, headers | {"Location": f"{elsewhere}/lfs/{digest}?Signature=secret-signature"})
 

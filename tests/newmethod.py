@@ -1,6 +1,6 @@
-"""The method of docs/methods.md, as a person would add it: its file and its entry in the configuration.
+"""The example method of docs/methods.md: its file and its entry in the configuration.
 
-`python tests/newmethod.py` adds both to the checkout in the current folder, the entry as ia3.yaml.
+`python tests/newmethod.py` adds both to the checkout in the current folder; the entry is written to ia3.yaml.
 """
 
 import re
@@ -24,7 +24,7 @@ NAME = "ia3"
 
 
 def forget() -> None:
-    """Forget the methods that were found, and the module of the new one."""
+    """Clear the cached registry of methods, and unload the module of the new method."""
     list_methods.cache_clear()
     find_method.cache_clear()
     sys.modules.pop(f"slq.methods.{NAME}", None)
@@ -32,7 +32,7 @@ def forget() -> None:
 
 @contextmanager
 def added(folder: Path, source: str = SOURCE) -> Iterator[None]:
-    """With the method's file beside the package's own."""
+    """Add the file of a method to the package for as long as the block runs."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{NAME}.py").write_text(source)
     with pytest.MonkeyPatch.context() as patch:
@@ -43,7 +43,7 @@ def added(folder: Path, source: str = SOURCE) -> Iterator[None]:
 
 
 def lay_over(config: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
-    """A configuration with an entry laid over it, as `--configfile` does: mappings merged, lists replaced."""
+    """Lay an entry over a configuration, as `--configfile` does: merge mappings and replace lists."""
     for key, value in entry.items():
         config[key] = lay_over(config.get(key, {}), value) if isinstance(value, dict) else value
     return config

@@ -1,4 +1,4 @@
-"""Commands as a container may run them: by a user id that has no name, and may write nowhere but in its own folder."""
+"""Commands run as in a container: by a user id without a name that may write only to its own folder."""
 
 import os
 import shutil
@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-UID = 12345  # of no user
-# To read what the tests' own user may read, such as a Python in its home.
+UID = 12345  # a user id without a user
+# Permission to read files of the tests' user, such as a Python in the home folder.
 CAPABILITIES = ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
 SETPRIV = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups", *CAPABILITIES]
 
 
 def require_other_user() -> None:
-    """Skip a test where no command can be run by another user: only root may, by util-linux."""
+    """Skip a test if commands cannot be run by another user, which needs root and util-linux."""
     if (
         os.geteuid()
         or not shutil.which("setpriv")
@@ -25,14 +25,14 @@ def require_other_user() -> None:
 
 
 def give_away(folder: Path) -> Path:
-    """Make a folder, and all in it, that user's own."""
+    """Make that user the owner of a folder and its contents."""
     for path in (folder, *folder.rglob("*")):
         os.chown(path, UID, UID, follow_symlinks=False)
     return folder
 
 
 def call_as_nobody(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Call Python's `-m` with these words in a folder, with no environment but this; both outputs as one text."""
+    """Run `python -m` with these words in a folder and only this environment; stdout and stderr are one text."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return subprocess.run(
         [*SETPRIV, sys.executable, "-m", *command],

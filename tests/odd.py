@@ -1,4 +1,4 @@
-"""Faults in a file of a user, drawn by hypothesis: a value that is another one, a byte that is another one."""
+"""Faults in a user's file, drawn by hypothesis: changed values and changed bytes."""
 
 import copy
 import json
@@ -15,7 +15,7 @@ from slq.common.errors import SlqError
 # `make test` runs a few examples of each property, `make test-all` twenty times as many.
 FEW_AND_MANY = pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.slow)])
 
-SEPARATORS = "\u2028\u2029\x85\x0b\x0c\x1c\r"  # what ends a line for `str.splitlines`, and for no file of ours
+SEPARATORS = "\u2028\u2029\x85\x0b\x0c\x1c\r"  # line ends of `str.splitlines` that are not line ends in our files
 TEXTS = st.one_of(
     st.text(max_size=5),
     st.text(SEPARATORS + "a \n\t", min_size=1, max_size=5),
@@ -35,7 +35,7 @@ VALUES: Any = st.recursive(
 
 
 def places(content: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The keys that lead to every value in a JSON-like one, to itself too."""
+    """Yield the key path of every value in a JSON-like value, including the empty path of the value itself."""
     yield place
     if isinstance(content, dict | list):
         for key in content if isinstance(content, dict) else range(len(content)):
@@ -44,7 +44,7 @@ def places(content: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...
 
 @st.composite
 def spoiled(draw: Any, valid: Any) -> Any:
-    """A JSON-like value in which one of its values is another one, is gone, or stands beside one more."""
+    """Draw a JSON-like value with one value replaced, removed or added."""
     content = [copy.deepcopy(valid)]
     *way, last = (0, *draw(st.sampled_from([*places(valid)])))
     holder: Any = content
@@ -64,7 +64,7 @@ def spoiled(draw: Any, valid: Any) -> Any:
 
 @st.composite
 def damaged(draw: Any, valid: bytes) -> bytes:
-    """Bytes of which a few are others, or are gone, or stand there twice."""
+    """Draw bytes of which a few are replaced, removed or repeated."""
     data = bytearray(valid)
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, max(len(data) - 1, 0)))
@@ -82,27 +82,27 @@ def damaged(draw: Any, valid: bytes) -> bytes:
 
 
 def as_json(content: Any) -> bytes:
-    """JSON, with escapes for what is no ASCII and no character: the half of one too."""
+    """Encode as JSON with escapes for non-ASCII characters and for lone surrogates."""
     return json.dumps(content).encode()
 
 
 def as_lines(content: Any) -> bytes:
-    """JSONL of the members of a list, or of one value."""
+    """Encode the members of a list, or one value, as JSONL."""
     return b"".join(as_json(line) + b"\n" for line in (content if isinstance(content, list) else [content]))
 
 
 def odd_json(valid: Any, write: Callable[[Any], bytes] = as_json) -> st.SearchStrategy[bytes]:
-    """The bytes of a file with a valid JSON-like value, of which the value or a byte is another one."""
+    """Draw the bytes of a file whose valid JSON-like value was changed in a value or in a few bytes."""
     return st.one_of(spoiled(valid).map(write), damaged(write(valid)))
 
 
 def run(check: Callable[[], None], times: int) -> None:
-    """Run a property of hypothesis on so many times the examples of the profile."""
+    """Run a hypothesis property with `times` times the number of examples of the profile."""
     settings(max_examples=times * settings.default.max_examples)(check)()
 
 
 def outcome(read: Callable[..., Any], *arguments: Any) -> Any:
-    """What is read, or None after one message of ours in one line; any other exception is a fault of the reader."""
+    """Call a reader; return its result, or None after a one-line SlqError. Other exceptions are bugs of the reader."""
     try:
         return read(*arguments)
     except SlqError as error:

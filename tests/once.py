@@ -1,4 +1,4 @@
-"""What is expensive to make is made once for all workers of a run of the suite."""
+"""Expensive folders that are made once for all workers of a test run."""
 
 import shutil
 from collections.abc import Callable
@@ -9,17 +9,17 @@ from filelock import FileLock
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """Make a folder in the first worker that asks for it, and give every worker a copy of its own.
+    """Make a folder in the first worker that needs it, and give each worker its own copy.
 
     Args:
-        make: is called with a folder that does not exist; what it raises fails the tests of this worker, and the next
+        make: called with a folder that does not exist. An exception fails the tests of this worker, and the next
             worker tries again.
 
     Returns:
-        The worker's folder: it may be changed, and no other worker notices. Times of files are those of the original.
+        The worker's own copy, which it may change. File times are those of the original.
     """
     own = factory.getbasetemp()
-    common = own.parent if own.name.startswith("popen-") else own  # workers of pytest-xdist have a folder each in it
+    common = own.parent if own.name.startswith("popen-") else own  # each worker of pytest-xdist has a subfolder
     original = common / f"{name}-made-once"
     with FileLock(common / f"{name}.lock"):
         if not original.exists():

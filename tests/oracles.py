@@ -1,4 +1,4 @@
-"""Messages that cover what a prefix may hold, and what a backbone says of them when it is asked in another way."""
+"""Messages that cover all contents of a prefix, and oracles that compute their embeddings in another way."""
 
 from contextlib import contextmanager
 
@@ -27,7 +27,7 @@ def messages(backbone, case):
 
 
 def untrained(name, entry, folder):
-    """The untrained backbone of an entry of config.yaml that says `pretrain`; the same one each time."""
+    """Build the untrained backbone of a config.yaml entry with `pretrain`; the weights are the same each time."""
     return build_backbone({"backbone": name, "family": entry["family"], "seed": 7, **entry["pretrain"]}, folder)
 
 
@@ -44,7 +44,7 @@ def sharpen(backbone):
 
 @contextmanager
 def queries_last(backbone, queries):
-    """Within it, the queries stand in for the embeddings of a sequence's last tokens."""
+    """Replace the embeddings of a sequence's last tokens by the queries for as long as the block runs."""
 
     def put_queries(module, arguments, output):
         return torch.cat([output[:, : -len(queries)], queries.expand(len(output), -1, -1)], 1)
@@ -57,7 +57,7 @@ def queries_last(backbone, queries):
 
 
 def whole_sequence(retriever, batch):
-    """Oracle: one stock forward over [x; Q], the queries written over the embeddings of N extra tokens."""
+    """Embed by one stock forward pass over [x; Q], as an oracle; queries replace the embeddings of N extra tokens."""
     backbone, count = retriever.backbone, len(retriever.queries)
     inputs = collate(backbone, batch)
     rows = len(batch)
@@ -73,9 +73,9 @@ def whole_sequence(retriever, batch):
 
 
 def compare_with_the_whole_sequence(retriever, batch):
-    """Assert that vectors and the queries' gradient are those of the whole sequence in one call.
+    """Assert that vectors and the queries' gradient equal those of the whole sequence in one call.
 
-    The prefix is read twice, and another between.
+    The prefix is used twice, with another prefix in between.
     """
     weights = torch.randn(len(batch), retriever.backbone.hidden_size, generator=torch.Generator().manual_seed(1))
     looked, other = retriever.encode_prefix(batch), retriever.encode_prefix(batch[:1])
@@ -98,5 +98,5 @@ def compare_with_the_whole_sequence(retriever, batch):
 
 
 def named_trainable_parameters(retriever):
-    """What a retriever says that it trains."""
+    """Return the parameters that a retriever reports as trainable."""
     return retriever.named_trainable_parameters()

@@ -1,4 +1,4 @@
-"""What the paper preset fetches, in small: real names, columns and layouts around a few pictures and random weights."""
+"""Small sources of the paper preset: real names, columns and layouts with a few images and random weights."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from tinyclip import make_clip
 from tinyllava import ENTRY as LLAVA
 
 CAPTION = "on the left a red circle and on the right a blue square"
-SPLITS = {"train": 8, "restval": 4, "val": 4, "test": 8}  # images of COCO, by Karpathy's names
+SPLITS = {"train": 8, "restval": 4, "val": 4, "test": 8}  # number of COCO images, by Karpathy's split
 FLICKR = {"train": 2, "val": 2, "test": 8}
 QUESTIONS = {
     "mmmu": [
@@ -33,12 +33,12 @@ LLAVAS = ("E5-V", "VLM2Vec")
 
 
 def folder_files(folder: Path) -> dict[str, bytes]:
-    """The bytes of every file below a folder, by path."""
+    """Read every file below a folder, by path."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def hub_of(config: dict[str, Any], folder: Path) -> Hub:
-    """Every repository that the table of sources names; `folder` is for making them."""
+    """Build a hub with every repository in the table of sources; `folder` is a work folder."""
     hub = Hub()
     for name, source in config["sources"].items():
         for number, part in enumerate(source["parts"]):
@@ -57,7 +57,7 @@ def hub_of(config: dict[str, Any], folder: Path) -> Hub:
 
 
 def make_model(config: dict[str, Any], name: str, at: Path) -> None:
-    """A snapshot of the real class with random weights."""
+    """Write a snapshot of the real class with random weights."""
     if name not in {*STANDS_IN, *LLAVAS}:
         make_clip(at)
         return
@@ -68,7 +68,7 @@ def make_model(config: dict[str, Any], name: str, at: Path) -> None:
 
 
 def jpeg(number: int) -> bytes:
-    """A small picture, another one for every number."""
+    """Draw a small image, a different one for each number."""
     buffer = io.BytesIO()
     Image.new("RGB", (64, 48), (37 * number % 256, 91 * number % 256, 53 * number % 256)).save(buffer, "JPEG")
     return buffer.getvalue()
@@ -83,7 +83,7 @@ def zipped(members: dict[str, bytes]) -> bytes:
 
 
 def karpathy(name: str, splits: dict[str, int]) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Karpathy's file for a dataset, and the pictures in it by path; COCO's are in two folders, and have their ids."""
+    """Build Karpathy's file of a dataset, and its images by path; COCO images are in two folders and have COCO ids."""
     images, pictures = [], {}
     for split in splits:
         for _ in range(splits[split]):
@@ -104,7 +104,7 @@ def karpathy(name: str, splits: dict[str, int]) -> tuple[dict[str, Any], dict[st
 
 
 def annotations(images: list[dict[str, Any]], folder: str) -> bytes:
-    """COCO's own list of the images of a folder: which photos at Flickr they are."""
+    """Build COCO's list of the images in a folder, with their Flickr URLs."""
     listed = [
         {"id": image["cocoid"], "file_name": image["filename"], "flickr_url": f"http://f.org/{9000 + number}_a_z.jpg"}
         for number, image in enumerate(images)
@@ -114,7 +114,7 @@ def annotations(images: list[dict[str, Any]], folder: str) -> bytes:
 
 
 def archives_of(config: dict[str, Any]) -> tuple[Files, dict[str, bytes]]:
-    """A server of COCO's and Karpathy's archives, and the Flickr30K pictures that a person has."""
+    """Build a server of COCO's and Karpathy's archives, and the Flickr30K images that a user supplies."""
     coco, members = karpathy("coco", SPLITS)
     flickr, photos = karpathy("flickr30k", FLICKR)
     for folder in ("train2014", "val2014"):
@@ -131,12 +131,12 @@ def archives_of(config: dict[str, Any]) -> tuple[Files, dict[str, bytes]]:
 
 
 def in_archive(name: str, wanted: str) -> bool:
-    """Archives hold one folder each, Karpathy's the lists of all datasets."""
+    """Return whether a file belongs in an archive: one folder per archive, and all lists in Karpathy's."""
     return name.startswith("dataset_") if wanted.startswith("dataset_") else name.split("/")[0] == wanted.split("/")[0]
 
 
 def in_small(config: dict[str, Any]) -> dict[str, Any]:
-    """What is laid over config.yaml: sizes, and of each family the smallest backbone; another differs in size."""
+    """Build an overlay on config.yaml with small sizes and only the smallest backbone of each family."""
     parts = json.loads(json.dumps(config["sources"]["coco"]["parts"]))
     for part in parts:
         part.pop("hash", None)
@@ -162,7 +162,7 @@ def in_small(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def counts(listed: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What each split of the small dataset holds, as config.yaml says it of the real one."""
+    """Count the contents of each split of the small dataset, in the form that config.yaml has for the real one."""
     found: dict[str, dict[str, Any]] = {}
     for split, names in {"train": ("train", "restval"), "val": ("val",), "test": ("test",)}.items():
         images = [image for image in listed["images"] if image["split"] in names]

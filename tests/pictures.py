@@ -1,7 +1,7 @@
-"""The pictures of README.md and docs/, from a finished mini preset: python tests/pictures.py [NAME...]
+"""Pictures of README.md and docs/ from a finished mini preset: python tests/pictures.py [NAME...]
 
-After `make reproduce`: `tables`, `queries` and `search`, all of them or those that are named. `screen` shows
-`make reproduce` itself, so it is made only by name, in a clone in which nothing has run. Needs a Chromium.
+Run it after `make reproduce`. It draws the named pictures, by default `tables`, `queries` and `search`. `screen` shows
+`make reproduce` itself; it is drawn only if named, in a clone in which nothing has run. A Chromium is required.
 """
 
 import re
@@ -17,12 +17,12 @@ from terminal import draw_picture, run_on_a_terminal, save_small, take_screensho
 
 ROOT = Path(__file__).parents[1]
 REPORT = "paper_tables/mini/report.html"
-TABLES = ("table1", "table3")  # of the page
+TABLES = ("table1", "table3")  # tables of the page
 QUERY = "a red circle to the left of a blue ring"
 RUN = "results/mini/mini-internvl/slq/seed1"
 IMAGES = "scratch/data/mini-coco/test/images"
 MARGIN = 16  # pixels around a picture
-MAX_HEIGHT = 3000  # pixels of a window, of which a picture is cut out
+MAX_HEIGHT = 3000  # pixels of the browser window from which a picture is cropped
 
 
 def draw_tables(root: Path, out: Path) -> None:
@@ -45,7 +45,7 @@ def draw_queries(root: Path, out: Path) -> None:
 
 
 def draw_search(root: Path, out: Path) -> None:
-    """Draw the contact sheet of the search that README.md shows."""
+    """Draw the contact sheet of the search in README.md."""
     with tempfile.TemporaryDirectory() as folder:
         sheet = Path(folder) / "sheet.html"
         command = [sys.executable, "-m", "slq.cli", "search", RUN, IMAGES, "--text", QUERY, "--sheet", str(sheet)]
@@ -85,7 +85,7 @@ def draw_cropped(page: Path, width: int, out: Path) -> None:
 
 
 def _draw_page(body: str, width: int, out: Path) -> None:
-    """Draw a part of the page alone."""
+    """Draw a part of the page as a page of its own."""
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "part.html"
         page.write_text(f'<!doctype html><meta charset="utf-8"><body>{body}', encoding="utf-8")
@@ -100,7 +100,7 @@ def _read_report(root: Path) -> str:
 
 
 def main() -> None:
-    """Draw the pictures that are named, or all but the screen."""
+    """Draw the named pictures, by default all except the screen."""
     names = sys.argv[1:] or [name for name in PICTURES if name != "screen"]
     if unknown := [name for name in names if name not in PICTURES]:
         sys.exit(f"no picture {', '.join(unknown)}; expected some of {', '.join(PICTURES)}")

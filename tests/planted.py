@@ -1,4 +1,4 @@
-"""Many pictures with near neighbours among them, drawn and photographic-like, and copies of some planted elsewhere."""
+"""Images with near neighbours, drawn and photograph-like, in splits with planted copies."""
 
 import io
 import random
@@ -18,13 +18,13 @@ SCALES = (0.5, 0.75, 1.5, 2.0)
 
 
 def drawn(count: int) -> list[Image.Image]:
-    """Scenes of the mini world in both styles: each differs from others in one thing's colour, shape or place."""
+    """Draw synthetic scenes in both styles; each differs from others in the colour, shape or place of one object."""
     scenes = select_scenes(7, 0, (count + 1) // 2)
     return [draw_scene(scene, style) for style in ("filled", "outlined") for scene in scenes][:count]
 
 
 def photographic(count: int) -> list[Image.Image]:
-    """Clouds of colour whose spectrum falls as a photograph's does; each with four neighbours."""
+    """Draw colour clouds with the falling spectrum of a photograph, each with four near neighbours."""
     rng, pictures = np.random.default_rng(0), []
     while len(pictures) < count:
         picture = clouds(rng)
@@ -47,7 +47,7 @@ def clouds(rng: np.random.Generator) -> Image.Image:
 
 
 def neighbours(picture: Image.Image, rng: np.random.Generator) -> list[Image.Image]:
-    """Seen from a step aside, in less light, with a thing more, and in a mirror."""
+    """Return four near neighbours of an image: shifted, darker, with an added object, and mirrored."""
     x, y = int(rng.integers(WIDTH * 2 // 3)), int(rng.integers(HEIGHT * 2 // 3))
     more = picture.copy()
     colour = tuple(rng.integers(0, 256, 3).tolist())
@@ -63,7 +63,7 @@ def neighbours(picture: Image.Image, rng: np.random.Generator) -> list[Image.Ima
 
 @dataclass
 class Planted:
-    """A training and a test split, and the ids of the test items that were planted, by how."""
+    """A training and a test split, and the ids of the planted test items by kind of copy."""
 
     train: Split
     test: Split
@@ -71,7 +71,7 @@ class Planted:
 
 
 def plant(root: Path, pictures: list[Image.Image], plants: int) -> Planted:
-    """Half of the pictures to train on, half to test on, and there so many copies of each kind of training images."""
+    """Split the images in half for training and test, and plant `plants` copies of each kind in the test split."""
     rng = random.Random(0)
     rng.shuffle(pictures)
     half = len(pictures) // 2
@@ -90,7 +90,7 @@ def plant(root: Path, pictures: list[Image.Image], plants: int) -> Planted:
                 scale = rng.choice(SCALES)
                 size = (round(scale * pictures[number].width), round(scale * pictures[number].height))
                 body = encoded(pictures[number].resize(size))
-            if kind == "ids":  # the same number, whatever it shows
+            if kind == "ids":  # the same id, with another image
                 body = encoded(clouds(np.random.default_rng(10**6 + number)))
             test.append(save(root / "test", name, body))
             found.plants[kind].add(name)

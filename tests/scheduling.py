@@ -1,4 +1,4 @@
-"""Which worker runs which tests, and in which order: files as wholes, heavy ones first, or a drawn order."""
+"""Distribution of the tests to workers and their order: whole files, heavy ones first, or in a random order."""
 
 import os
 import random
@@ -8,15 +8,15 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 MACHINE = "machine"
-# Of these there may be one at a time on a machine: a Slurm by its links in /etc, a browser by what it takes.
+# Files that may only run one at a time on a machine: a Slurm uses links in /etc, a browser much memory.
 ONE_AT_A_TIME = {"test_cluster", "test_cluster_accounts", "test_page", "test_pictures", "test_slurm"}
-# Files whose tests are long and share nothing but what is made once: any worker may take any of them.
+# Files with long tests that share only folders made once, so each test may run on any worker.
 APART = {"test_workflow", "test_dag"}
 HEAVY = {"finished", "slice_", "slurm", "browser"}  # fixtures
 
 
 def group_of(nodeid: str) -> str:
-    """Name the group of a test: its tests run on one worker, which makes what they share once."""
+    """Name the group of a test; a group runs on one worker, so its shared fixtures are made once."""
     file = nodeid.partition("::")[0]
     module = file.rpartition("/")[2].removesuffix(".py")
     if module in ONE_AT_A_TIME:
@@ -25,7 +25,7 @@ def group_of(nodeid: str) -> str:
 
 
 class Groups(LoadScopeScheduling):
-    """Hand out groups of tests in the order in which they were collected."""
+    """A scheduler that distributes groups of tests in the order of collection."""
 
     def __init__(self, config: pytest.Config, log=None) -> None:
         config.option.loadscopereorder = False
@@ -36,7 +36,7 @@ class Groups(LoadScopeScheduling):
 
 
 def grouped(items: Sequence[pytest.Item], name_of: Callable[[str], str]) -> list[list[pytest.Item]]:
-    """Put items of one name together, names in the order in which they first occur; `name_of`: of an item's id."""
+    """Group items by the name that `name_of` gives to their ids, in the order of first occurrence."""
     groups: dict[str, list[pytest.Item]] = {}
     for item in items:
         groups.setdefault(name_of(item.nodeid), []).append(item)
@@ -44,13 +44,13 @@ def grouped(items: Sequence[pytest.Item], name_of: Callable[[str], str]) -> list
 
 
 def heavy_first(items: Sequence[pytest.Item]) -> list[pytest.Item]:
-    """Order groups so that those which need what is made once, or the machine, are not the last to end."""
+    """Order groups so that those with expensive fixtures, or with the whole machine, do not end last."""
     groups = sorted(grouped(items, group_of), key=lambda group: not any(HEAVY & {*item.fixturenames} for item in group))
     return [item for group in groups for item in group]
 
 
 def shuffled(items: Sequence[pytest.Item], seed: int) -> list[pytest.Item]:
-    """Draw an order of files, and one of the tests of each."""
+    """Shuffle the files, and the tests within each file."""
     draw = random.Random(seed)
     files = grouped(items, lambda nodeid: nodeid.partition("::")[0])
     draw.shuffle(files)
@@ -60,5 +60,5 @@ def shuffled(items: Sequence[pytest.Item], seed: int) -> list[pytest.Item]:
 
 
 def workers() -> int:
-    """Count the processors that this process may use; more than eight workers would wait for memory and each other."""
+    """Count the processors available to this process, at most eight; more workers would wait for memory."""
     return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)

@@ -1,8 +1,9 @@
-"""Pre-train the mini backbones and encoders from scratch, and compare with the weights that come with the repository.
+"""Pre-training of the mini backbones and encoders from scratch, compared with the weights in the repository.
 
-python tests/ship_weights.py            says which are equal, byte for byte: `make pretrain`, 10 minutes on 2 cores
-python tests/ship_weights.py --write    and puts the new ones in their place; for other weights raise RECIPE in
-                                        workflow/slq/synthetic/shipped.py first, and say why in docs/log.md
+python tests/ship_weights.py            reports which weights are equal, byte for byte: `make pretrain`, 10 minutes on
+                                        2 cores
+python tests/ship_weights.py --write    also replaces the weights; if they differ, first increase RECIPE in
+                                        workflow/slq/synthetic/shipped.py, and give the reason in docs/log.md
 """
 
 import argparse
@@ -29,7 +30,7 @@ from slq.methods.registry import BASE  # noqa: E402
 from slq.synthetic.shipped import INDEX, WEIGHTS, snapshot_key  # noqa: E402
 
 SHIPPED = ROOT / "workflow" / "slq" / "synthetic" / "pretrained"
-SCRATCH = "scratch/pretrain"  # of its own, so that no run of the preset is touched
+SCRATCH = "scratch/pretrain"  # a separate folder, so that runs of the preset stay unchanged
 
 
 def read_config() -> dict[str, Any]:
@@ -40,7 +41,7 @@ def read_config() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Name what decides how sums are rounded: two processors of one name give the same bytes."""
+    """Name the instruction set and torch version, which determine rounding: equal names give the same bytes."""
     return f"{torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__.partition('+')[0]}"
 
 
@@ -63,7 +64,7 @@ def describe_snapshot(settings: dict[str, Any], code: str, data: Path, folder: P
 
 
 def largest_difference(first: Path, second: Path) -> float:
-    """Return the largest difference between two files of weights; infinity if their tensors are not alike."""
+    """Return the largest difference between two files of weights; infinity if names or shapes differ."""
     ours, theirs = load_file(first), load_file(second)
     if {name: tensor.shape for name, tensor in ours.items()} != {name: tensor.shape for name, tensor in theirs.items()}:
         return float("inf")
@@ -71,9 +72,9 @@ def largest_difference(first: Path, second: Path) -> float:
 
 
 def main() -> int:
-    """Pre-train all, compare, and with --write keep them; return 1 if weights differ and were not written."""
+    """Pre-train and compare all models, with --write store them; return 1 if weights differ and were not written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="put the new weights in the place of the shipped ones")
+    parser.add_argument("--write", action="store_true", help="replace the weights in the repository with the new ones")
     write = parser.parse_args().write
     call = ["snakemake", "--cores", "all", "pretrain", "--config", "pretrained=none", f"scratch={SCRATCH}"]
     subprocess.run([sys.executable, "-m", *call], cwd=ROOT, check=True)

@@ -1,4 +1,4 @@
-"""How large the package is: code lines and tokens by room, without blanks, comments and docstrings.
+"""Size of the package: code lines and tokens by subpackage, without blank lines, comments and docstrings.
 
 python tests/size.py
 """
@@ -12,7 +12,7 @@ import pandas as pd
 
 ROOT = Path(__file__).parents[1]
 WORKFLOW = ROOT / "workflow"
-LOOSE = "loose"  # modules of the package that are in no room
+LOOSE = "loose"  # modules of the package that are in no subpackage
 BLANK = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -37,13 +37,13 @@ def size_of(source: str) -> tuple[int, int]:
 
 
 def sizes(folder: Path = WORKFLOW) -> pd.DataFrame:
-    """Sum lines, tokens and files of all Python under a folder by room of the package, the largest last."""
+    """Sum lines, tokens and files of all Python under a folder by subpackage, with the largest last."""
     rows = []
     for path in sorted(folder.rglob("*.py")):
         parts = path.relative_to(folder).parts
         rows.append((parts[1] if len(parts) > 2 else LOOSE, *size_of(path.read_text(encoding="utf-8")), 1))
-    frame = pd.DataFrame(rows, columns=["room", "lines", "tokens", "files"])
-    return frame.groupby("room").sum().sort_values("lines")
+    frame = pd.DataFrame(rows, columns=["package", "lines", "tokens", "files"])
+    return frame.groupby("package").sum().sort_values("lines")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The slice (tests/slice.yaml) without the workflow: its backbone, datasets and runs, called as its rules call them."""
+"""The slice (tests/slice.yaml) made without Snakemake: its backbone, datasets and runs, by the rules' functions."""
 
 import json
 import math
@@ -27,7 +27,7 @@ SETS = ("mini-mmmu", "mini-realworldqa", "mini-ocrbench")
 
 
 def slice_config() -> dict:
-    """The mini preset in the sizes of the slice."""
+    """Read the configuration of the mini preset with the sizes of the slice."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     update_config(config, yaml.safe_load((ROOT / "tests/slice.yaml").read_text()))
     return config
@@ -35,14 +35,14 @@ def slice_config() -> dict:
 
 @dataclass
 class Slice:
-    """The slice's backbone, splits and runs, where the workflow has them."""
+    """A folder with the slice's backbone, splits and runs."""
 
     root: Path
     raw: dict
 
     @property
     def config(self) -> dict:
-        """Its configuration, a copy: the slice is one for all tests, and some try changes."""
+        """A copy of the configuration, because all tests share the slice and some change settings."""
         return deepcopy(self.raw)
 
     @property
@@ -67,11 +67,11 @@ class Slice:
     def train(
         self, method: str, name: str | None = None, training: dict | None = None, feature_cache: Path | None = None
     ) -> None:
-        """A run under `name`, as the rules `register_base` and `train` start it.
+        """Make a run under `name`, as the rules `register_base` and `train` do.
 
         Args:
-            training: other settings of it.
-            feature_cache: manifest of what is cached of images; without one nothing is.
+            training: settings of training that replace those of the slice.
+            feature_cache: manifest of the cache of image features or prefixes; without it, nothing is cached.
         """
         folder = self.root / (name or method)
         adapter, run = folder / "adapter", folder / "run.json"
@@ -93,30 +93,30 @@ class Slice:
         )
 
     def load(self, method: str):
-        """Backbone and retriever of a run, as evaluation loads them."""
+        """Load the backbone and retriever of a run as evaluation does."""
         return load_run(self.settings(method), self.snapshot, self.root / method / "adapter")
 
     def weights(self, method: str) -> dict:
         return json.loads((self.root / method / "run.json").read_text())["weights"]
 
     def vectors(self, backbone, retriever):
-        """Of the val split's images and captions."""
+        """Embed the images and captions of the val split."""
         split = read_split(self.data, "mini-coco", "val")
         return embed_split(retriever, backbone, split, {"text": "", "image": ""}, 16)[:2]
 
 
 def slice_at(root: Path) -> Slice:
-    """The slice that `make_slice` left in this folder, or in one that this is a copy of."""
+    """Open the slice that `make_slice` wrote to this folder, or a copy of that folder."""
     return Slice(root, slice_config())
 
 
 def make_slice(root: Path) -> None:
-    """Every method trained; where training looks for data there is no test split."""
+    """Make the slice and train every method; the folder of training data has no test split."""
     slice_ = slice_at(root)
     places = [(slice_.data, "mini-coco", "train"), (slice_.data, "mini-coco", "val")]
     for folder, name, split in places + [(slice_.tests, name, "test") for name in SETS]:
         draw_split(job_settings.synthetic_split_settings(slice_.config, name, split), folder / name / split)
-    # After forty steps every answer is the end of the turn, after sixty there are several.
+    # After 40 steps, every answer is the end-of-turn token; after 60 steps, there are several different answers.
     settings = job_settings.pretrain_settings(slice_.config, BACKBONE) | {"steps": 60}
     pretrain_backbone(settings, slice_.data, None, slice_.snapshot)
     for method in METHODS:

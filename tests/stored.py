@@ -1,4 +1,4 @@
-"""Result files and layouts that the tests of the tables share."""
+"""Result files and report layouts that tests of tables share."""
 
 import csv
 from collections.abc import Sequence
@@ -34,11 +34,11 @@ def entries(*items: tuple[str, str, str]) -> list[dict[str, str]]:
 
 
 def asked(*items: tuple[str, str, str]) -> list[dict[str, str]]:
-    """Retention datasets, which are scored as what they stand for."""
+    """Build entries of retention datasets that are scored like their paper benchmarks."""
     return [entry | {"scored_as": entry["paper_name"]} for entry in entries(*items)]
 
 
-# The paper's methods, as a layout has them.
+# The paper's methods, as entries of a layout.
 METHOD_KEYS: dict[str, Any] = {
     "rows": [
         {"name": "base", "label": "Base", "color": "#6e6e6e", "changes_backbone": False},
@@ -81,7 +81,7 @@ PAPER: dict[str, Any] = METHOD_KEYS | {
 
 
 class Runs:
-    """Writes result files of one preset and seed in the form of docs/results.md."""
+    """A writer of result files of one preset and seed, in the format of docs/results.md."""
 
     def __init__(self, root: Path, preset: str, seed: int = 1) -> None:
         self.root, self.preset, self.seed = root, preset, seed
@@ -105,7 +105,7 @@ class Runs:
         write_json(self.folder(backbone, method) / "run.json", content)
 
     def retrieval(self, backbone: str, method: str, name: str, recalls: Any, images: int = 200) -> None:
-        """Any recalls, with intervals of two points and without ties; the ranks behind them are `write_ranks`."""
+        """Write a metrics file with any recalls, intervals of two points and no ties, without a rank table."""
         metrics = {"i2t_strict": recalls["i2t"], **recalls}
         ends = {way: {key: [value - 1, value + 1] for key, value in found.items()} for way, found in metrics.items()}
         content = {"schema": RETRIEVAL_SCHEMA, "variant": "all", "variant_settings": {"captions": None, "fold": None}}
@@ -114,7 +114,7 @@ class Runs:
         write_json(self.folder(backbone, method) / "retrieval" / f"{name}.json", content)
 
     def retention(self, backbone: str, method: str, name: str, score: float, kind: str = "retention") -> None:
-        """As printed for 200 items of two types: open ones, all right or all wrong, and the rest with options."""
+        """Write the metrics of 200 items of two types: open ones, all answered correctly, and multiple choice, none."""
         types = {"open": {"n": 40, "score": 100.0, "chance": 20.0}, "choice": {"n": 160, "score": 0.0, "chance": 25.0}}
         benchmark = "ocrbench" if name == "ocrbench" else "realworldqa"
         content = {"schema": SCHEMA, "benchmark": benchmark, "scorer": "vlmevalkit-exact-2"}
@@ -123,7 +123,7 @@ class Runs:
         write_json(self.folder(backbone, method) / kind / f"{name}.json", content)
 
     def inherited(self, backbone: str, method: str, name: str) -> None:
-        """As base's, which must be there."""
+        """Write a retention file that inherits from base, whose file must exist."""
         base = self.folder(backbone, "base") / "retention" / f"{name}.json"
         equal, inputs = base.relative_to(self.root / self.preset).as_posix(), {"adapter": "of this run"}
         answers = base.with_name(f"{name}.answers.jsonl")
@@ -132,7 +132,7 @@ class Runs:
         write_json(self.folder(backbone, method) / "retention" / f"{name}.json", content)
 
     def events(self, backbone: str, method: str, losses: Sequence[float], after: Sequence[float]) -> None:
-        """Events of a training whose epochs are one step each: its losses, and R@5 on val after each (`recalls`)."""
+        """Write events of a training with one step per epoch: its losses, and `recalls` on val after each epoch."""
         lines: list[dict[str, Any]] = [{"event": "span", "name": "init", "start": 0.0, "seconds": 1.0}]
         for epoch, (loss, value) in enumerate(zip(losses, after, strict=True)):
             lines.append({"event": "step", "epoch": epoch, "step": epoch + 1, "loss": loss})
@@ -143,7 +143,7 @@ class Runs:
 
 
 def write_answers(path: Path, benchmark: str, printed: str, answered: list[dict[str, Any]]) -> None:
-    """A metrics file of answered items, with its answers and its disagreements beside it, as a job writes it."""
+    """Write a metrics file of answered items and its files of answers and scorer disagreements, as a job does."""
     content, differing = score_answers(benchmark, printed, answered)
     answers = path.with_name(f"{path.stem}.answers.jsonl")
     write_jsonl(answers, answered)
@@ -153,7 +153,7 @@ def write_answers(path: Path, benchmark: str, printed: str, answered: list[dict[
 
 
 def write_ranks(path: Path, t2i: Sequence[int], i2t: Sequence[int], captions: int = 5) -> None:
-    """A metrics file of these ranks, the ranks beside it, as a job writes it; every place in a list is 1."""
+    """Write a metrics file and its rank table, as a job does; every strict i2t rank is 1."""
     images = [str(number) for number in range(len(i2t))]
     ids = [f"{image}#{n}" for image in images for n in range(captions)]
     found = {"t2i": t2i, "i2t": i2t, "i2t_strict": [1] * len(ids)}
@@ -173,7 +173,7 @@ def recalls(value: float) -> dict[str, dict[str, float]]:
 
 
 def mini_results(root: Path) -> Path:
-    """Write a mini preset under `root`/results: A has base, also blind, full FT and SLQ, B has SLQ alone."""
+    """Write a mini preset to `root`/results: A has base (also blind), full FT and SLQ; B has only SLQ."""
     runs = Runs(root / "results", "mini")
     runs.run("mini-a", "base", trained=0)
     for backbone, method, trained, recall in (
@@ -213,7 +213,7 @@ def reference_rows(name: str) -> list[dict[str, str]]:
 
 
 def stored_like_the_paper(root: Path) -> None:
-    """The paper's own SLQ rows, written as if runs of ours had produced them."""
+    """Write the paper's SLQ rows as if our runs had produced them."""
     runs = Runs(root, "paper")
     backbones = {f"SLQ ({entry['label']})": entry["name"] for entry in PAPER["backbones"]}
     metrics: dict[tuple[str, str], dict[str, dict[str, float]]] = {}

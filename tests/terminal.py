@@ -1,6 +1,6 @@
-"""A terminal of 120 columns: what a command shows on it, line by line, and a picture of that.
+"""Output of a command on a terminal of 120 columns, as lines or as a picture.
 
-python tests/terminal.py OUT.png COMMAND...     needs a Chromium. docs/screen.png: tests/pictures.py screen
+python tests/terminal.py OUT.png COMMAND...     needs a Chromium; for docs/screen.png use tests/pictures.py screen
 """
 
 import html
@@ -21,7 +21,7 @@ from pathlib import Path
 from PIL import Image
 
 COLUMNS = 120
-NUM_COLORS = 256  # of a picture
+NUM_COLORS = 256  # colours of a picture
 CODES = re.compile(r"\x1b\[[\d;]*[mK]")
 COLOR = re.compile(r"\x1b\[(\d+)m(.*?)\x1b\[0m")
 COLORS = {"31": "#e06c75", "32": "#98c379", "33": "#e5c07b", "90": "#7f848e"}
@@ -33,7 +33,7 @@ LINE_HEIGHT, CHARACTER_WIDTH, MARGIN = 18, 8, 16  # pixels
 
 
 def run_on_a_terminal(command: list[str], folder: Path, columns: int = COLUMNS, **environment: str) -> tuple[int, str]:
-    """Run a command on a terminal; return its exit status and all that it wrote. After an hour it is killed."""
+    """Run a command on a terminal, for at most an hour; return its exit status and its output."""
     ours, theirs = pty.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     inherited = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "NO_COLOR")}
@@ -54,18 +54,18 @@ def run_on_a_terminal(command: list[str], folder: Path, columns: int = COLUMNS, 
 
 
 def every_line(written: str) -> list[str]:
-    """Return the lines that were shown, each state of a line that was written over too."""
+    """Return all lines that were shown, including every state of an overwritten line."""
     return [line for part in CODES.sub("", written).split("\n") for line in part.split("\r")]
 
 
 def last_lines(written: str) -> list[str]:
-    """Return the lines that are left at the end, with their colours."""
+    """Return the lines on the screen at the end, with their colours."""
     lines = [line.rstrip("\r").rpartition("\x1b[2K")[2] for line in written.split("\n")]
     return lines[:-1] if lines and not lines[-1] else lines
 
 
 def draw_picture(written: str, out: Path) -> None:
-    """Draw what a terminal shows at the end as a PNG."""
+    """Draw the final screen of a terminal as a PNG."""
     lines = last_lines(written)
     text = "\n".join(COLOR.sub(_colored, html.escape(line)) for line in lines)
     size = (COLUMNS * CHARACTER_WIDTH + 2 * MARGIN, len(lines) * LINE_HEIGHT + 2 * MARGIN)
@@ -78,12 +78,12 @@ def draw_picture(written: str, out: Path) -> None:
 
 
 def save_small(picture: Image.Image, out: Path) -> None:
-    """Save a picture of text and plain colours as a PNG with a palette, a third as large as one without."""
+    """Save a picture as a PNG with a palette, which is a third as large for text and plain colours."""
     picture.quantize(NUM_COLORS, dither=Image.Dither.NONE).save(out, optimize=True)
 
 
 def take_screenshot(page: Path, size: tuple[int, int], out: Path) -> None:
-    """Save what a browser window of this size, in pixels, shows of a page."""
+    """Save a screenshot of a page in a browser window of this size in pixels."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
         sys.exit("no Chromium is on PATH, which draws the picture")

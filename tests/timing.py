@@ -1,4 +1,4 @@
-"""Where a run of the suite spends its time: the slowest tests, and processor seconds by file, in its last lines."""
+"""A summary of the time of a test run: its slowest tests, and processor seconds by file."""
 
 import os
 import time
@@ -12,7 +12,7 @@ MADE_ONCE = "made for all files"
 
 
 class Clock:
-    """Seconds by the wall, and of processors: of this process, and of its children that have ended."""
+    """A clock of wall time and of the processor time of this process and its finished children."""
 
     def __init__(self) -> None:
         self.wall, self.processor = self.now()
@@ -28,14 +28,14 @@ class Clock:
 
 
 class Timing:
-    """Measures each part of each test where it runs, and prints the table where all reports arrive.
+    """A pytest plugin that measures each phase of each test in its worker and prints the summary in the main process.
 
-    What is made for the whole session is no test's own: it would be charged to whichever happens to come first.
+    Session fixtures are not counted for any test, because they would count for whichever test runs first.
     """
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.session = (0.0, 0.0)  # spent in this part of a test on what is made for all
+        self.session = (0.0, 0.0)  # time of session fixtures in this phase of a test
         self.depth = 0
         self.tests: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self.files: dict[str, float] = defaultdict(float)
@@ -64,7 +64,7 @@ class Timing:
         return report
 
     def pytest_runtest_logreport(self, report):
-        wall, processor, shared = getattr(report, "seconds", (0.0, 0.0, 0.0))  # none of a worker that died
+        wall, processor, shared = getattr(report, "seconds", (0.0, 0.0, 0.0))  # missing for a worker that died
         file = report.nodeid.partition("::")[0]
         for key, seconds in ((file, processor), (MADE_ONCE, shared)):
             self.files[key] += seconds
@@ -72,7 +72,7 @@ class Timing:
         self.tests[report.nodeid][1] += processor
 
     def pytest_terminal_summary(self, terminalreporter):
-        if len(self.files) < 3:  # of one file nobody asks
+        if len(self.files) < 3:  # no summary for a single file
             return
         terminalreporter.section(f"{SLOWEST} slowest tests: seconds, of processors")
         for test, (wall, processor) in sorted(self.tests.items(), key=lambda pair: -pair[1][0])[:SLOWEST]:

@@ -1,4 +1,4 @@
-"""A public encoder in small, of the real class: BLIP as it is released for retrieval."""
+"""A tiny public encoder of the real class: BLIP as released for retrieval."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]"]
 
 
 def make_blip(folder: Path) -> Path:
-    """A tiny random BLIP: BERT's tokenizer with a word piece a letter, and weights that still hold position ids."""
+    """Write a tiny random BLIP with a BERT tokenizer of single letters and weights that still contain position ids."""
     letters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
     words = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters)]
     (folder / "vocab.txt").write_text("\n".join(words) + "\n")

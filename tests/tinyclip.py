@@ -1,4 +1,4 @@
-"""A public encoder in small, of the real class."""
+"""A tiny public encoder of the real class: CLIP."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ TOWER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 
 
 def set_apart(model: torch.nn.Module, times: float) -> None:
-    """Larger weights, so that every image and text has a vector of its own."""
+    """Scale the weights, so that images and texts have clearly different vectors."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("weight") and parameter.dim() > 1:
@@ -19,7 +19,7 @@ def set_apart(model: torch.nn.Module, times: float) -> None:
 
 
 def make_clip(folder: Path) -> Path:
-    """A tiny random CLIP as it is released: a byte-level tokenizer, and weights that still hold position ids."""
+    """Write a tiny random CLIP as released, with a byte-level tokenizer and weights that still contain position ids."""
     symbols = [chr(code) for code in range(33, 127)]
     words = [*symbols, *(symbol + "</w>" for symbol in symbols), "<|startoftext|>", "<|endoftext|>"]
     (folder / "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(words)}))

@@ -1,7 +1,7 @@
-"""A tiny random model of the class LlavaNextForConditionalGeneration, as an entry of `backbones` would make it."""
+"""An entry of `backbones` for a tiny random LlavaNextForConditionalGeneration."""
 
 SIDE = 28
-SHAPES = [[28, 56], [56, 28], [56, 56], [84, 28], [28, 84]]  # as the released ones, twelve times smaller
+SHAPES = [[28, 56], [56, 28], [56, 56], [84, 28], [28, 84]]  # those of released models, twelve times smaller
 ENTRY = {
     "family": "llava_next",
     "pretrain": {

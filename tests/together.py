@@ -1,7 +1,7 @@
-"""Trainings of tiny backbones by one process or several.
+"""Trainings of tiny backbones in one or several processes.
 
-In each of several: python together.py <folder> <common folder> <case as JSON>... A case is what differs from
-`SETTINGS`, with `method`, `dtype` and `steps`. Leaves <folder>/<number>.safetensors: what was learned, and the
+Each of several processes runs: python together.py <folder> <common folder> <case as JSON>... A case contains changes
+of `SETTINGS`, and `method`, `dtype` and `steps`. <folder>/<number>.safetensors gets the trained tensors and the
 gradients of the first step.
 """
 
@@ -56,19 +56,19 @@ VISION = {"image_size": [28, 28], "patch_size": [14, 14], "hidden_size": 24, "nu
 
 
 def pairs_of(backbone, split, prompt, **options):
-    """The pairs of a split; images are held in memory, and no setting is on that changes what is shown."""
+    """Return the pairs of a split, with images in memory and without any setting that changes the pairs."""
     plain = {"cache_images_in_memory": True, "caption_sampling": "all", "group_by_image": False, "feature_cache": None}
     return PairDataset(backbone, split, prompt, **plain | options)
 
 
 @cache
 def configuration():
-    """config.yaml, read once: that takes as long as ten steps."""
+    """Read config.yaml once, because reading it takes as long as ten steps."""
     return yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
 
 
 def tiny(folder, dtype):
-    """The untrained InternVL of the mini preset, smaller still: a step of 64 pairs takes hundredths of a second."""
+    """Build a smaller untrained InternVL of the mini preset; a step of 64 pairs takes hundredths of a second."""
     entry = copy.deepcopy(configuration()["backbones"]["mini-internvl"])
     model = entry["pretrain"]["model"]
     model["text_config"] |= TEXT
@@ -81,17 +81,17 @@ def tiny(folder, dtype):
 
 
 def drawn(folder):
-    """Sixteen pictures, 80 pairs."""
+    """Draw a split of 16 images with 80 pairs."""
     settings = {"dataset": "drawn", "split": "train", "hub_layout": None, "style": "filled", "words": "plain"}
     draw_split(settings | {"first": 0, "count": 16, "seed": 7}, folder / "drawn" / "train")
     return read_split(folder, "drawn", "train")
 
 
 def learn(case, folder, checkpoints=None):
-    """What a case learns, by name, and its first gradients; the same in every process.
+    """Train a case; return its trained tensors by name and its first gradients, the same in every process.
 
-    With `checkpoints`, a folder, it goes on from what is there, and leaves one after the step `kept_after`, if the case
-    has that, with what was learned until then as `begun.<name>`.
+    With a folder `checkpoints`, training resumes from its newest checkpoint. If the case has `kept_after`, a checkpoint
+    is saved after that step, and the tensors at that step are returned as `begun.<name>`.
     """
     case = {"kept_after": None} | case
     method, dtype, steps, kept_after = (case.pop(name) for name in ("method", "dtype", "steps", "kept_after"))
@@ -109,7 +109,7 @@ def learn(case, folder, checkpoints=None):
     if kept and (checkpoint := kept.load_newest()):
         loop.restore(checkpoint)
     pairs = pairs_of(backbone, drawn(folder), {"text": "", "image": ""})
-    shown = [pairs[number] for number in range(len(pairs))]  # tokenizing them anew would be a third of a step
+    shown = [pairs[number] for number in range(len(pairs))]  # tokenising them again would take a third of a step
     share, found = processes.local_batch_slice(settings["batch_size"]), {}
     epochs = (batch for epoch in range(steps) for batch in shuffle_into_batches(len(pairs), 64, SEED, epoch))
     for batch in islice(epochs, loop.step, steps):
@@ -126,13 +126,13 @@ def learn(case, folder, checkpoints=None):
 
 
 def learned(loop):
-    """What a loop has learned so far, by name, whole."""
+    """Return copies of the full trained tensors of a loop, by name."""
     tensors = trainable_state_dict(loop.retriever) | {"log_temperature": loop.log_temperature.detach()}
     return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def by_processes(count, cases, folder):
-    """What the cases learn in so many processes, which talk over loopback; checkpoints in <folder>/checkpoints-<n>."""
+    """Train the cases in `count` processes connected over loopback, with checkpoints in <folder>/checkpoints-<n>."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])

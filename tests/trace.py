@@ -1,8 +1,8 @@
-"""One number of Table 3 back to what it was measured from: `make trace CELL="mini-internvl/slq mini-coco t2i R@5"`.
+"""Provenance of one number of Table 3: `make trace CELL="mini-internvl/slq mini-coco t2i R@5"`.
 
-CELL is a row and a column of `table3` in paper_tables/<preset>/cells.csv. The tool reads that cell again as the table
-does, computes the number from the ranks or answers behind it, compares the two, and prints the files and the modules of
-the package, outside `slq.common`, whose code ran on the way.
+CELL is a row and a column of `table3` in paper_tables/<preset>/cells.csv. The tool reads that cell as the table does,
+recomputes the number from its ranks or answers, and compares the two. It prints the files that were read, and the
+modules of the package, outside `slq.common`, whose code ran.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from slq.results.load import Results
 
 @contextmanager
 def executed_modules(found: dict[str, None]) -> Iterator[None]:
-    """Collect the modules of the package whose functions run, in the order in which they begin."""
+    """Collect the modules of the package whose functions run, in the order of their first call."""
 
     def note(frame, event, _):
         name = frame.f_globals.get("__name__", "")
@@ -38,7 +38,7 @@ def executed_modules(found: dict[str, None]) -> Iterator[None]:
 
 
 def only(layout: ReportLayout, backbone: str, method: str, dataset: str) -> ReportLayout:
-    """The layout with the one run and the one dataset that a cell is of."""
+    """Reduce a layout to the run and the dataset of one cell."""
     kinds = ("retrieval_datasets", "knowledge_datasets", "retention_datasets")
     datasets = {kind: tuple(one for one in getattr(layout, kind) if one.name == dataset) for kind in kinds}
     backbones = tuple(one for one in layout.backbones if one.name == backbone)
@@ -46,7 +46,7 @@ def only(layout: ReportLayout, backbone: str, method: str, dataset: str) -> Repo
 
 
 def trace_cell(folder: Path, cell: str, layout: ReportLayout) -> tuple[list[str], list[str]]:
-    """The files from which a cell was computed, as lines, and the modules that ran."""
+    """Recompute a cell; return lines with the files it was computed from, and the modules that ran."""
     row_key, _, column = cell.partition(" ")
     backbone, _, method = row_key.partition("/")
     with open(folder / "paper_tables" / layout.preset / "cells.csv", encoding="utf-8", newline="") as file:
@@ -87,5 +87,5 @@ if __name__ == "__main__":
         Path(), args.cell, parse_layout(build_layout(load_merged_config(args.config or [Path("config.yaml")])))
     )
     names = [f"          {name}" for name in modules]
-    # In one write: a reader such as head may have left before a second one.
+    # One write, because a reader such as head may close the pipe before a second one.
     sys.stdout.write("\n".join([*lines, f"modules   {len(modules)} outside slq.common:", *names, ""]))

@@ -1,8 +1,11 @@
-"""Run where sentence-transformers and PEFT are, and `slq` is not: loads exports and writes what they make.
+"""Loading of exports in an environment with sentence-transformers and PEFT but without `slq`.
 
-A JSON object on standard input: `cases`, each with a folder, `options` of the base and `texts` to try besides;
-`inputs`: texts, or paths of images; `out`, a folder for a .npy of each case's vectors, alone and in one batch, and of
-the first image and the first text together, in the two ways that sentence-transformers has for it.
+Standard input is a JSON object with:
+
+- `cases`: each with the folder of an export, `options` of the base model, and additional `texts` to encode
+- `inputs`: texts or paths of images
+- `out`: a folder for the vectors. Each case gets a .npy with the vectors of single inputs and of one batch, and another
+  with the first image and text as one input, in the two forms that sentence-transformers accepts.
 """
 
 import importlib.util
@@ -22,7 +25,7 @@ for name, case in asked["cases"].items():
         model = SentenceTransformer(case["folder"], trust_remote_code=True, device="cpu", model_kwargs=case["options"])
         for text in case["texts"]:
             model.encode([text])
-    except Exception as error:  # whatever it is, the test reads it
+    except Exception as error:  # any error is reported to the test
         told["errors"][name] = f"{type(error).__name__}: {error}"
         continue
     alone = np.concatenate([model.encode([item]) for item in inputs])

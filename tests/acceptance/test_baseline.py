@@ -1,7 +1,8 @@
-"""The mini preset's tables against those that are kept in tests/baseline/: a change of a number is seen, and meant.
+"""Comparison of the mini preset's tables with the expected tables in tests/baseline/.
 
-Another processor rounds otherwise, and training amplifies it: each number has a tolerance of its own, in its own unit.
-When a change is meant: `python tests/baseline/take.py` after `make reproduce`, and the reason goes into docs/log.md.
+Processors round differently, and training amplifies the difference, so each number has its own tolerance in its own
+unit. For an intended change, run `python tests/baseline/take.py` after `make reproduce`, and give the reason in
+docs/log.md.
 """
 
 import csv
@@ -33,7 +34,7 @@ def test_the_tables_show_the_numbers_that_are_kept():
 
 
 def test_a_number_that_moved_would_be_seen():
-    """No tolerance is so wide that a method could pass for another where the baseline says that they differ much."""
+    """No tolerance is so wide that one method could pass for another with a much different recall."""
     rows = read(BASELINE / "mini.csv")
     recalls = {row["row"]: row for row in rows if row["table"] == "table3" and row["column"] == "mini-coco t2i R@5"}
     for backbone in ("mini-internvl", "mini-qwen3vl"):

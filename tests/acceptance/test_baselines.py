@@ -1,4 +1,4 @@
-"""What a finished `make reproduce` must show of the baselines."""
+"""Required results of the baselines after `make reproduce`."""
 
 import csv
 
@@ -24,7 +24,7 @@ def test_re_ranking_moves_only_the_first_five(backbone, first_stage, benchmark):
     )
     for direction in ("t2i", "i2t"):
         assert after[direction]["R@1"] <= before[direction]["R@5"]
-        assert after[direction]["R@5"] == pytest.approx(before[direction]["R@5"], abs=1)  # but for ties at the edge
+        assert after[direction]["R@5"] == pytest.approx(before[direction]["R@5"], abs=1)  # but for ties at rank 5
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

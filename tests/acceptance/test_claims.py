@@ -1,4 +1,4 @@
-"""What a finished `make reproduce` must show. `make check`; every failure names the number that was measured."""
+"""Required results after `make reproduce`, run by `make check`; every failure states the measured number."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ RESULTS = ROOT / "results" / "mini"
 TABLES = ROOT / "paper_tables" / "mini"
 BACKBONES = ("mini-internvl", "mini-qwen3vl")
 KNOWN = 60  # percent of T2I R@5 on mini-karr, at least
-SETS = ("mini-mmmu", "mini-realworldqa", "mini-ocrbench")  # of retention
+SETS = ("mini-mmmu", "mini-realworldqa", "mini-ocrbench")  # retention datasets
 
 
 def read(*parts):
@@ -35,7 +35,7 @@ def test_the_untouched_backbone_does_not(backbone):
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_slq_finds_scenes_by_what_its_backbone_knows(backbone):
-    """Captions that name no shape and no color, which SLQ's training never showed; the pictures are mini-coco's."""
+    """The captions of mini-karr name no shape and no colour, unlike those in training; the images are mini-coco's."""
     asked, plain = (read(backbone, "slq", "seed1", "retrieval", f"{name}.json") for name in ("mini-karr", "mini-coco"))
     assert asked["n"] == {"images": 200, "captions": 400}
     assert asked["metrics"]["t2i"]["R@5"] >= KNOWN and asked["metrics"]["t2i"]["R@1"] < plain["metrics"]["t2i"]["R@1"]
@@ -43,7 +43,7 @@ def test_slq_finds_scenes_by_what_its_backbone_knows(backbone):
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_full_fine_tuning_changes_the_backbone_and_its_answers(backbone):
-    """What the comparison is about can be seen: the check of SLQ's untouched answers fails where weights are tuned."""
+    """The check for unchanged answers, which SLQ passes, fails for a method that tunes weights."""
     run = read(backbone, "full_ft", "seed1", "run.json")
     assert run["weights"]["before"] != run["weights"]["after"]
     scores = [
@@ -88,9 +88,9 @@ def test_a_proved_score_is_bases_and_takes_part_in_the_marks(backbone):
         assert slq["source"].split("; ") == [base["source"], base["source"].replace("base/seed0", "slq/seed1")]
 
 
-# Percent that base answers at least, by type of question. Wanted, and reached where it was measured, are 90 about one
-# picture, 70 about two and of signs. What is learned in a sudden step, which comes at another time on another processor
-# (docs/log.md), has some room.
+# Minimum accuracy of base in percent, by type of question. The aims, which were reached when measured, are 90 for
+# questions about one image and 70 for those about two images and signs. The minimum is lower for types that are learned
+# in a sudden step, because its time depends on the processor (docs/log.md).
 ANSWERED = {
     "mini-mmmu": {"Attributes": 85, "Positions": 75, "Pairs": 70},
     "mini-realworldqa": {"open": 80, "multiple-choice": 80},
@@ -111,7 +111,7 @@ def test_base_answers_questions_about_its_world(backbone, name):
 def test_without_the_images_base_can_only_guess(backbone, name):
     blind = read(backbone, "base", "seed0", "blind", f"{name}.json")
     assert blind["metrics"]["accuracy"] <= blind["chance"] + 15
-    # A type has 60 or 100 questions: one sample of them is up to 10 points from another.
+    # A type has only 60 or 100 questions, so scores of two samples may differ by up to 10 points.
     assert all(of_type["score"] <= of_type["chance"] + 25 for of_type in blind["types"].values()), blind["types"]
 
 
@@ -130,7 +130,7 @@ def test_every_number_in_the_tables_has_a_source():
     for cell in cells:
         assert bool(cell["value"]) == (cell["state"] != "missing"), cell
         if cell["state"] == "measured":
-            for source in cell["source"].split("; "):  # a ratio has two
+            for source in cell["source"].split("; "):  # a ratio has two sources
                 assert (ROOT / source).is_file(), cell
 
 

@@ -1,4 +1,4 @@
-"""Every command of README.md, CONTRIBUTING.md and docs/ run in a copy of this checkout: it prints what is shown."""
+"""Tests that every command of README.md, CONTRIBUTING.md and docs/ prints the output that the page shows."""
 
 import sys
 from pathlib import Path

@@ -1,19 +1,22 @@
-"""Keep the mini preset's tables as the ones to expect: `python tests/baseline/take.py` after `make reproduce`."""
+"""Recording of the expected tables of the mini preset: `python tests/baseline/take.py` after `make reproduce`."""
 
 import csv
 from pathlib import Path
 
 KEY = ("table", "row", "column")
 TABLES = ("table1", "table3", "retention")
-# Points that a number may move on another processor: what is counted none, but for rounding; what base and
-# SLQ find little; what fine-tuning does, what is found in another style of drawing, and what base answers, more, as
-# some answers come with a sudden step; what fine-tuning leaves of answers, and `where`, nearly anything.
+# Points that a number may differ by on another processor:
+# - EXACT: counts, which differ only by rounding
+# - LITTLE: recalls of base and SLQ
+# - MUCH: recalls after fine-tuning, recalls in another drawing style, and answers of base, some of which are learned
+#   in a sudden step
+# - WIDE: answers after fine-tuning, and the type Positions
 EXACT, LITTLE, MUCH, WIDE = 0.001, 10.0, 30.0, 80.0
-HITS = 1.8  # of 180 questions, for a point of a hundred
+HITS = 1.8  # OCRBench counts hits of 180 questions: hits per percentage point
 
 
 def numbers(root: Path) -> list[dict[str, str]]:
-    """The measured numbers of the tables, without times and without what other tables' numbers decide."""
+    """Read the measured numbers of the tables, without times and without numbers derived from other tables."""
     with open(root / "paper_tables" / "mini" / "cells.csv", newline="") as file:
         cells = list(csv.DictReader(file))
     kept = [cell for cell in cells if cell["table"] in TABLES and cell["column"] != "hours"]
@@ -21,7 +24,7 @@ def numbers(root: Path) -> list[dict[str, str]]:
 
 
 def tolerance(cell: dict[str, str]) -> float:
-    """By what is measured, and on which method."""
+    """Return the tolerance of a cell, which depends on the quantity and the method."""
     row, column = cell["row"], cell["column"]
     if column in ("parameters", "dim", "n", "chance"):
         return EXACT

@@ -1,4 +1,5 @@
-"""Gemma 3 (`Gemma3ForConditionalGeneration`): squares, image tokens that see each other, windows in most layers."""
+"""Gemma 3 (`Gemma3ForConditionalGeneration`): square images, image tokens that attend to each other,
+and windowed attention in most layers."""
 
 from typing import Any
 
@@ -9,7 +10,7 @@ from slq.models.family import Family, ProcessedImage
 
 
 class Gemma3(Family):
-    """Every image takes the same number of tokens, between two markers."""
+    """Adapter of Gemma 3: every image has the same number of tokens, between two markers."""
 
     placeholder = "<start_of_image>"
 

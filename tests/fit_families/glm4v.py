@@ -9,7 +9,7 @@ from slq.models.family import Family, ProcessedImage
 
 
 class Glm4v(Family):
-    """As Qwen2.5-VL; the markers around an image are the chat template's."""
+    """Adapter like that of Qwen2.5-VL; the chat template adds the markers around an image."""
 
     placeholder = "<|image|>"
 

@@ -9,7 +9,7 @@ from slq.models.family import Family, ProcessedImage
 
 
 class Qwen25VL(Family):
-    """As Qwen3-VL's, without DeepStack."""
+    """Adapter like that of Qwen3-VL, without DeepStack."""
 
     placeholder = "<|image_pad|>"
 

@@ -1,4 +1,4 @@
-"""SmolVLM (`SmolVLMForConditionalGeneration`): an image as one tile, plain positions."""
+"""SmolVLM (`SmolVLMForConditionalGeneration`): one tile per image, 1-D positions."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from slq.models.family import Family, ProcessedImage
 
 
 class SmolVLM(Family):
-    """The tile is not cut: `do_image_splitting` is off."""
+    """Adapter without splitting of images into tiles (`do_image_splitting` is off)."""
 
     placeholder = "<image>"
 

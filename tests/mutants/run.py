@@ -1,6 +1,7 @@
-"""Whether the suite notices: each mutant breaks one behaviour of the package, and its tests must fail.
+"""Mutation testing: each mutant breaks one behaviour of the package, and its tests must fail.
 
-make mutants, or python tests/mutants/run.py [NAME ...] [-j WORKERS] [--why]. One file a room (README.md beside it).
+Run make mutants, or python tests/mutants/run.py [NAME ...] [-j WORKERS] [--why]. Each package has one file of mutants
+(README.md in this folder).
 """
 
 import argparse
@@ -21,28 +22,29 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PACKAGE, RULES = Path("workflow/slq"), Path("workflow/rules")
-LOOSE = "loose"  # the room of the modules that are in no folder
-TIMEOUT = 600  # seconds that a test of a mutant may take; a mutant may never end
-FAILED = 1  # pytest's status where tests ran and some failed
-LATE = -1  # ours, of tests that did not end
-NO_VERDICT = {LATE: f"not ended after {TIMEOUT} s"} | dict.fromkeys((2, 4, 5), "its tests cannot be collected")
-# Of a patch that is no program any more: whatever imports it fails, which shows nothing about a test.
+LOOSE = "loose"  # stands for the modules that are in no folder
+TIMEOUT = 600  # seconds for the tests of a mutant, because a mutant may loop forever
+FAILED = 1  # pytest's exit status if tests ran and some failed
+LATE = -1  # our own status for tests that did not finish
+NO_VERDICT = {LATE: f"not finished after {TIMEOUT} s"} | dict.fromkeys((2, 4, 5), "its tests cannot be collected")
+# Errors of a patch that breaks the program itself: every import fails, which shows nothing about a test.
 NO_PROGRAM = ("ImportError", "ModuleNotFoundError", "NameError", "SyntaxError", "IndentationError")
 KEYS = {"breaks": str, "file": str, "old": str, "new": str, "tests": list}
 
 
 class MutantError(Exception):
-    """A mutant that cannot be tried; the message names it, and says what was expected."""
+    """A mutant that cannot be run; the message names it and states what was expected."""
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A patch that breaks one behaviour; docs in tests/mutants/README.md.
+    """A patch that breaks one behaviour, as described in tests/mutants/README.md.
 
     Attributes:
-        breaks: the behaviour, in a user's words.
-        old, new: the text that is replaced, which stands once in `file`, and what comes in its place.
-        tests: ids of the tests that fail with it, `tests/test_x.py::test_y`.
+        room: the package that the file is in.
+        breaks: the broken behaviour, as a user would see it.
+        old, new: the replaced text, which occurs once in `file`, and its replacement.
+        tests: ids of the tests that must fail, as `tests/test_x.py::test_y`.
     """
 
     name: str
@@ -54,10 +56,10 @@ class Mutant:
     tests: tuple[str, ...]
 
     def patch(self, folder: Path) -> str:
-        """The text of its file in a copy of the repository, patched.
+        """Return the patched text of its file in a copy of the repository.
 
         Raises:
-            MutantError: the file is not there, does not hold `old` once, or is no Python afterwards.
+            MutantError: the file is missing, does not contain `old` exactly once, or is not valid Python afterwards.
         """
         path = folder / self.file
         if not path.is_file():
@@ -76,7 +78,7 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What pytest made of some tests; `killed_by`: the first that failed, `why`: its first line."""
+    """Result of pytest for some tests; `killed_by`: the first failed test, `why`: the first line of its error."""
 
     status: int
     killed_by: str
@@ -86,7 +88,7 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """`dies`, `survives`, or why neither can be said."""
+        """`dies`, `survives`, or the reason why there is no verdict."""
         if self.status == 0:
             return "survives"
         if self.status != FAILED:
@@ -99,10 +101,10 @@ class Outcome:
 
 
 def read_mutants(folder: Path = HERE) -> list[Mutant]:
-    """All mutants, from a TOML file for each room, in order.
+    """Read all mutants in order, from one TOML file per package.
 
     Raises:
-        MutantError: a key is missing, unknown or of another type, or a name stands twice.
+        MutantError: a key is missing, unknown or of the wrong type, or a name occurs twice.
     """
     found: dict[str, Mutant] = {}
     for path in sorted(folder.glob("*.toml")):
@@ -122,12 +124,12 @@ def read_mutants(folder: Path = HERE) -> list[Mutant]:
 
 
 def rooms(root: Path = ROOT) -> set[str]:
-    """Rooms of the package: its folders, the loose modules, the rules."""
+    """Return the names of the groups of mutants: packages, loose modules and rules."""
     return {path.parent.name for path in (root / PACKAGE).glob("*/__init__.py")} | {LOOSE, RULES.name}
 
 
 def room_of(file: Path) -> str:
-    """The room that a file is in."""
+    """Return the group that a file belongs to."""
     if file.is_relative_to(RULES):
         return RULES.name
     inside = file.relative_to(PACKAGE)
@@ -135,17 +137,17 @@ def room_of(file: Path) -> str:
 
 
 def copy_tree(root: Path, folder: Path) -> None:
-    """Copy what git tracks or would track, as it is in the working tree."""
+    """Copy all tracked and untracked files of the working tree, without ignored ones."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=root, capture_output=True, check=True).stdout.decode()
     for name in filter(None, listed.split("\0")):
-        if (root / name).is_file():  # and not removed
+        if (root / name).is_file():  # a tracked file may have been removed
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / name, folder / name)
 
 
 def run_tests(folder: Path, tests: Sequence[str], timeout: float, *flags: str) -> Outcome:
-    """Run tests of a copy with the package of that copy, in every process that they start; `timeout` in seconds."""
+    """Run tests of a copy, with the package of that copy in every process they start; `timeout` is in seconds."""
     report = folder / "mutant-report.xml"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *flags, *tests]
     environment = {**os.environ, "PYTHONPATH": str(folder / PACKAGE.parent), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -168,7 +170,7 @@ def run_tests(folder: Path, tests: Sequence[str], timeout: float, *flags: str) -
 
 
 def _first_failure(report: Path) -> tuple[str, str]:
-    """Name and first line of the first test that failed by itself, and not by an error before or after it."""
+    """Return name and first error line of the first test that failed itself, not in its setup or teardown."""
     if not report.is_file():
         return "", ""
     for case in ElementTree.parse(report).iter("testcase"):
@@ -178,7 +180,7 @@ def _first_failure(report: Path) -> tuple[str, str]:
 
 
 def tried(root: Path, mutant: Mutant | None, tests: Sequence[str]) -> Outcome:
-    """The tests of a mutant, or of none, in a copy of the repository that is then removed."""
+    """Run tests with a mutant, or without one, in a temporary copy of the repository."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as temporary:
         folder = Path(temporary)
         copy_tree(root, folder)
@@ -189,10 +191,10 @@ def tried(root: Path, mutant: Mutant | None, tests: Sequence[str]) -> Outcome:
 
 
 def try_all(root: Path, mutants: Sequence[Mutant], workers: int, why: bool) -> int:
-    """Try each mutant, and all their tests without any; print what came of it, and return the exit status.
+    """Run each mutant, and all their tests without a mutant; print the outcomes, and return the exit status.
 
     Raises:
-        MutantError: a mutant does not fit the repository; nothing is run then.
+        MutantError: a mutant does not fit the repository; then no test is run.
     """
     for mutant in mutants:
         mutant.patch(root)
@@ -221,7 +223,7 @@ def try_all(root: Path, mutants: Sequence[Mutant], workers: int, why: bool) -> i
 
 
 def _line(mutant: Mutant, outcome: Outcome, widths: Sequence[int]) -> str:
-    """Mutant, room, seconds, and what killed it."""
+    """Format mutant, package, seconds, and the test that killed it."""
     by = f"killed by {outcome.killed_by}" if outcome.verdict == "dies" else outcome.verdict.upper()
     name, room = (text.ljust(width) for text, width in zip((mutant.name, mutant.room), widths, strict=True))
     return f"{name}  {room}  {outcome.seconds:4.0f} s  {by}"
@@ -232,17 +234,17 @@ def _tail(outcome: Outcome) -> str:
 
 
 def main(arguments: Sequence[str], root: Path = ROOT) -> int:
-    """Try the mutants that are named, or all; 0 if each dies."""
+    """Run the named mutants, or all; return 0 if each dies."""
     parser = argparse.ArgumentParser(prog="make mutants", description="Does the suite notice broken behaviour?")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="of mutants, or rooms; none: all")
-    parser.add_argument("-j", dest="workers", type=int, default=2, help="how many at once (2)")
-    parser.add_argument("--why", action="store_true", help="say how each test failed")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="mutants or packages (all)")
+    parser.add_argument("-j", dest="workers", type=int, default=2, help="number of mutants run at once (2)")
+    parser.add_argument("--why", action="store_true", help="print how each test failed")
     asked = parser.parse_args(arguments)
     try:
         mutants = read_mutants(root / HERE.relative_to(ROOT))
         known = {mutant.name for mutant in mutants} | {mutant.room for mutant in mutants}
         if unknown := sorted(set(asked.names) - known):
-            raise MutantError(f"{unknown[0]}: no mutant or room of that name; there are {', '.join(sorted(known))}")
+            raise MutantError(f"{unknown[0]}: no mutant or package of that name; there are {', '.join(sorted(known))}")
         chosen = [one for one in mutants if not asked.names or {one.name, one.room} & set(asked.names)]
         return try_all(root, chosen, asked.workers, asked.why)
     except MutantError as error:

@@ -1,6 +1,6 @@
-"""Stand-in for the functions of all jobs: writes down when a job begins and ends, and makes empty outputs.
+"""Stand-in for the functions of all jobs: logs the start and end of a job, and makes empty outputs.
 
-A test copies it into a copy of the package (`put_stand_in`); all else, from rule to exit status, is the package's own.
+A test copies it into a copy of the package (`put_stand_in`). All other code, from rule to exit status, is unchanged.
 """
 
 import os
@@ -12,7 +12,7 @@ from slq.common.errors import SlqError
 
 
 def run_stand_in(**arguments: object) -> None:
-    """Make the outputs of a job, by what its paths are called; or fail, if STAND_IN_FAILS names it."""
+    """Make the outputs of a job, found by the names of its paths; fail if STAND_IN_FAILS names the job."""
     job, paths = sys.argv[1], {name: value for name, value in arguments.items() if isinstance(value, Path)}
     log(f"begin {job}")
     time.sleep(0.5)

@@ -1,11 +1,11 @@
-"""slurmdbd for the Slurm of cluster.py, over a MariaDB that listens at a socket alone: of Debian's packages."""
+"""slurmdbd for the Slurm of cluster.py, with a MariaDB that listens only on a socket; both are Debian packages."""
 
 import subprocess
 from pathlib import Path
 
 PROGRAMS = ("slurmdbd", "mariadbd", "mariadb-install-db", "mariadb")
 NONE = "AccountingStorageType=accounting_storage/none\n"
-# Of slurm.conf.
+# Lines of slurm.conf.
 BOOKED = """
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=localhost
@@ -29,19 +29,19 @@ StoragePass=slurm
 StorageLoc=slurm
 CommunicationParameters=NoInAddrAny
 """
-# slurmdbd warns of smaller ones.
+# slurmdbd warns about smaller sizes.
 SIZES = ("--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M", "--innodb-lock-wait-timeout=900")
 USER = "create user slurm@localhost identified by 'slurm'; grant all on slurm.* to slurm@localhost"
 
 
 def write_conf(folder: Path, port: int) -> None:
-    """slurmdbd.conf, which holds a password and may be read by its user alone."""
+    """Write slurmdbd.conf, which contains a password, so that only its user can read it."""
     (folder / "slurmdbd.conf").touch(0o600)
     (folder / "slurmdbd.conf").write_text(CONF.format(folder=folder, dbd=port))
 
 
 def make_database(folder: Path) -> None:
-    """An empty one, which only root may enter."""
+    """Create an empty database that only root can access."""
     subprocess.run(
         ["mariadb-install-db", *_where(folder), "--auth-root-authentication-method=socket", "--skip-test-db"],
         check=True,
@@ -51,12 +51,12 @@ def make_database(folder: Path) -> None:
 
 
 def database(folder: Path) -> list[str]:
-    """The command of the database's daemon."""
+    """Return the command of the database daemon."""
     return ["mariadbd", *_where(folder), "--skip-networking", f"--socket={socket(folder)}", *SIZES]
 
 
 def client(folder: Path, statements: str) -> list[str]:
-    """The command that lets the database carry out some SQL."""
+    """Return the command that runs SQL statements in the database."""
     return ["mariadb", "--no-defaults", "-S", str(socket(folder)), "-e", statements]
 
 

@@ -1,6 +1,6 @@
-"""A real Slurm of one node on loopback, with GPUs that are copies of the null device. Needs root and Debian's packages.
+"""A real Slurm of one node on loopback, whose GPUs are copies of the null device. Needs root and Debian's packages.
 
-Everything is in one folder but two links in /etc/slurm: the executor takes SLURM_CONF away from its job steps.
+All files are in one folder, except two links in /etc/slurm, because the executor unsets SLURM_CONF in job steps.
 """
 
 import contextlib
@@ -19,11 +19,11 @@ from pathlib import Path
 from . import accounts
 
 ETC = Path("/etc/slurm")
-LOCK = "lock"  # in a cluster's folder, held by the process that started it
+LOCK = "lock"  # file in a cluster's folder, locked by the process that started the cluster
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun")
 PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/usr/bin"])
-# Limits of memory are not enforced without cgroups. A requeued job waits for cred_expire, 120 s by default. Ended jobs
-# stay known for MinJobAge, so that a test can look at all of them.
+# Memory limits are not enforced without cgroups. A requeued job waits for cred_expire, 120 s by default.
+# MinJobAge keeps ended jobs listed, so that a test can check all of them.
 CONF = """
 ClusterName=test
 SlurmctldHost=localhost(127.0.0.1)
@@ -58,7 +58,7 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 
 def missing(accounting: bool = False) -> str:
-    """Why there can be no such Slurm on this machine; empty if there can."""
+    """Return why Slurm cannot be started on this machine; empty if it can."""
     absent = [name for name in PROGRAMS + accounts.PROGRAMS * accounting if not shutil.which(name, path=PATH)]
     if absent:
         return f"{', '.join(absent)} not on PATH: packages slurm-wlm, munge; for accounts slurmdbd, mariadb-server"
@@ -71,7 +71,7 @@ def missing(accounting: bool = False) -> str:
 
 
 def left_behind(link: Path) -> bool:
-    """Whether a configuration is that of a test that was killed: nobody holds the lock in its folder any more."""
+    """Return whether a configuration is left from a killed test, whose lock no process holds any more."""
     lock = link.resolve().parent / LOCK
     if not (link.is_symlink() and lock.exists()):
         return False
@@ -84,7 +84,7 @@ def left_behind(link: Path) -> bool:
 
 
 def wait_until(true: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    """Return as soon as something is true; fail if it is not after so many seconds."""
+    """Wait until a condition is true; fail if it is still false after `seconds`."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, f"after {seconds:g} s still not: {what}"
@@ -92,7 +92,7 @@ def wait_until(true: Callable[[], bool], what: str, seconds: float = 60) -> None
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens at."""
+    """Find unused ports on loopback."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -101,13 +101,13 @@ def free_ports(count: int) -> list[int]:
 
 
 FIELDS = ("JobID", "State", "StartTime", "EndTime", "tres-per-job", "MinMemory", "RestartCnt", "Comment")
-WIDTH = 100  # of a field
+WIDTH = 100  # characters of a field
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job as Slurm lists it: times in its own form, memory as asked for, how often it was requeued, and its
-    rule in the executor's comment."""
+    """A job as listed by Slurm: times in Slurm's format, requested memory, number of requeues, and the rule in the
+    executor's comment."""
 
     id: str
     state: str
@@ -120,7 +120,7 @@ class Job:
 
     @property
     def gpus(self) -> int:
-        """`gres:gpu:1`, or none."""
+        """Number of GPUs, from a text such as `gres:gpu:1`."""
         return int(self.wants.rpartition(":")[2]) if "gpu" in self.wants else 0
 
     @property
@@ -129,7 +129,7 @@ class Job:
 
 
 class Cluster:
-    """The daemons by name, each a child of this process, in the order in which they were started."""
+    """A running cluster; its daemons are child processes, by name in the order of their start."""
 
     def __init__(self, folder: Path, gpus: int, cpus: int, accounting: bool) -> None:
         self.folder, self.accounting = folder, accounting
@@ -138,7 +138,7 @@ class Cluster:
         facts = {"folder": folder, "ctld": ctld, "slurmd": slurmd, "dbd": dbd, "gpus": gpus, "cpus": cpus}
         (folder / "slurm.conf").write_text((CONF + (accounts.BOOKED if accounting else accounts.NONE)).format(**facts))
         accounts.write_conf(folder, dbd)
-        # Slurm counts a GPU only if its file is a character device of its own.
+        # Slurm counts a GPU only if its file is a separate character device.
         devices = [folder / f"gpu{number}" for number in range(gpus)]
         for device in devices:
             os.mknod(device, 0o666 | 0o020000, os.makedev(1, 3))
@@ -150,7 +150,7 @@ class Cluster:
             (folder / name).mkdir()
 
     def start(self, name: str, *command: str, **environment: str) -> None:
-        """Start a daemon; what it says goes to its log."""
+        """Start a daemon with its output in a log file."""
         with (self.folder / f"{name}.log").open("ab") as log:
             self.daemons[name] = subprocess.Popen(
                 [shutil.which(command[0], path=PATH), *command[1:]],
@@ -164,7 +164,7 @@ class Cluster:
     def start_all(self) -> None:
         for name in ("slurm.conf", "gres.conf"):
             ETC.mkdir(exist_ok=True)
-            (ETC / name).unlink(missing_ok=True)  # of a test that was killed
+            (ETC / name).unlink(missing_ok=True)  # left from a killed test
             (ETC / name).symlink_to(self.folder / name)
         at = [f"--{what}={self.folder}/munge.{what}" for what in ("socket", "pid-file", "seed-file")]
         self.start("munged", "munged", "--foreground", f"--key-file={self.folder}/key", *at)
@@ -194,12 +194,12 @@ class Cluster:
         wait_until(lambda: self.ask("sinfo", "-h", "-o", "%T").strip() in up, "slurmd answers")
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """End a daemon, and wait until it has ended."""
+        """Send a signal to a daemon, and wait until it has ended."""
         os.kill(self.daemons[name].pid, number)
         self.daemons.pop(name).wait(timeout=60)
 
     def kill_node(self) -> None:
-        """SIGKILL to slurmd and to all that it runs, at once, as if the node had lost its power."""
+        """Send SIGKILL to slurmd and to all processes of its jobs, as if the node had lost power."""
         running = [*processes_of_jobs()]
         self.kill("slurmd")
         for process in running:
@@ -207,7 +207,7 @@ class Cluster:
                 os.kill(process, signal.SIGKILL)
 
     def stop(self) -> None:
-        """End all jobs and then all daemons, the last one first."""
+        """End all jobs, then all daemons in reverse order of their start."""
         try:
             if {"slurmctld", "slurmd"} <= self.daemons.keys():
                 self.ask("scancel", "-u", "root")
@@ -222,13 +222,13 @@ class Cluster:
         return subprocess.run(command, capture_output=True).returncode == 0
 
     def ask(self, *command: str) -> str:
-        """What a command of Slurm prints."""
+        """Run a command of Slurm, and return its output."""
         answer = subprocess.run(command, capture_output=True, text=True)
         assert answer.returncode == 0, f"{' '.join(command)}: {answer.stderr}"
         return answer.stdout
 
     def jobs(self) -> list["Job"]:
-        """All jobs since the controller began, in the order of their ids."""
+        """List all jobs since the start of the controller, in the order of their ids."""
         columns = [slice(start, start + WIDTH) for start in range(0, WIDTH * len(FIELDS), WIDTH)]
         shown = ",".join(f"{field}:.{WIDTH}" for field in FIELDS)
         listed = self.ask("squeue", "-h", "-t", "all", "--sort=i", "-O", shown).splitlines()
@@ -236,7 +236,7 @@ class Cluster:
 
 
 def processes_of_jobs() -> Iterator[int]:
-    """What runs inside a job, by its environment, and the daemons of its steps."""
+    """Yield the ids of processes inside jobs, found by their environment, and of the daemons of job steps."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             inside = b"\0SLURM_JOB_ID=" in (folder / "environ").read_bytes()
@@ -246,7 +246,7 @@ def processes_of_jobs() -> Iterator[int]:
 
 @contextlib.contextmanager
 def running(gpus: int = 2, cpus: int = 4, accounting: bool = False) -> Iterator[Cluster]:
-    """A Slurm as long as the block runs. Its folder is in /tmp, as munged wants one that everybody may enter."""
+    """Run a Slurm during the block. Its folder is in /tmp, because munged needs a folder that all users can enter."""
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
     folder.chmod(0o755)
     with (folder / LOCK).open("a") as lock:

@@ -1,4 +1,4 @@
-"""The workflow submitted to a real Slurm (cluster.py) on the slice, and what is left of a training that it ran."""
+"""The slice submitted to a real Slurm (cluster.py), and the outputs of a training that ran there."""
 
 import json
 import os
@@ -16,40 +16,40 @@ QUICK = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5"
 RUN = f"{RUNS}/slq/seed1"
 TRAINED = f"{RUN}/run.json"
 ADAPTER = "scratch/runs/mini/mini-internvl/slq/seed1/adapter.*"
-# Long enough for a fault.
+# Enough steps for a fault during the training.
 MANY = MANY_STEPS | {"epochs": 6}
-# Longer than the minute that is left of an allocation of 30 minutes.
+# Longer than the one minute that an allocation of 30 minutes leaves for training.
 MINUTES_ON_END = {"epochs": 60, "time_limit_margin_minutes": 29}
 
 
 def job_ids(lines):
-    """The Slurm job of each attempt."""
+    """List the Slurm job of each attempt."""
     return [line["slurm_job"] for line in lines if line["event"] == "attempt"]
 
 
 def learned(folder):
-    """What a training leaves, but for its times and its place."""
+    """Return the outputs of a training, without times and paths."""
     record = json.loads((folder / RUN / "run.json").read_text())
     kept = {key: record[key] for key in ("val", "weights", "inputs", "parameters")}
     return kept, contents(folder, ADAPTER)
 
 
 def learned_at_home(folder):
-    """The same without Slurm, which nothing interrupts."""
+    """Train without Slurm and without interruption; return the outputs."""
     answer = snakemake(folder, *SLICE, "tests/more.yaml", "--", TRAINED)
     assert answer.returncode == 0, answer.stdout
     return learned(folder)
 
 
 def submit(folder, *arguments):
-    """Train on the cluster, with the settings of tests/more.yaml over the slice's, to a good end."""
+    """Train on the cluster with tests/more.yaml over the slice, and assert that it succeeds."""
     answer = snakemake(folder, *SLURM, "tests/more.yaml", *QUICK, *arguments, "--", TRAINED, timeout=1800)
     assert answer.returncode == 0, answer.stdout
     return answer
 
 
 class Submission:
-    """The command on a training, while it runs."""
+    """A running call of Snakemake that trains on the cluster."""
 
     def __init__(self, slurm, folder):
         self.slurm, self.folder, self.trail = slurm, folder, Trail(folder / "scratch/work")
@@ -70,16 +70,16 @@ class Submission:
 
     @property
     def jobs(self):
-        """The jobs that it has submitted, in order."""
+        """The submitted jobs, in order."""
         return self.slurm.jobs()[self.earlier :]
 
     def reach(self, step):
-        """Wait until training has come so far."""
+        """Wait until the training has reached a step."""
         reached = self.trail.reached(step)
         wait_until(reached, f"step {step}", seconds=600)
 
     def end_well(self):
-        """Wait until it has ended, and all its jobs."""
+        """Wait until the call has succeeded and all its jobs have ended."""
         assert self.process.wait(timeout=1800) == 0, self.log.read_text()
         self.wait_for_jobs()
 
@@ -87,7 +87,7 @@ class Submission:
         wait_until(lambda: all(job.ended for job in self.jobs), "every job has ended", seconds=600)
 
     def steps(self):
-        """The attempt of each step, in the order in which they were taken."""
+        """List the attempt of each step, in the order of the steps."""
         return [
             line["attempt"] for line in read_jsonl(self.folder / RUN / "events/train.jsonl") if line["event"] == "step"
         ]

@@ -1,4 +1,4 @@
-"""README, CONTRIBUTING and docs/: their form, their links, and the script that runs their commands."""
+"""Tests of README, CONTRIBUTING and docs/: their form, their links, and the script that runs their commands."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ COMMANDS = re.compile(r"^\s*(\$ )?(make|snakemake|slq|python|pip|git|sbatch|pyte
 
 
 def anchors(text):
-    """Anchors of a page's headings, as GitHub makes them."""
+    """Compute the anchors of a page's headings as GitHub does."""
     headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

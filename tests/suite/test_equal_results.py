@@ -1,4 +1,4 @@
-"""Two runs number by number (tests/equal_results.py): a copy is equal, whatever is changed in it is found and named."""
+"""Tests of tests/equal_results.py: a copy of a run is equal, and every change in it is found and named."""
 
 import ast
 import csv
@@ -49,7 +49,7 @@ def write_table(path, rows):
 
 @pytest.fixture
 def pair(tmp_path):
-    """What a small run leaves, and a copy of it."""
+    """The folders with the outputs of a small run and with a copy of them."""
     a = tmp_path / "a"
     for name in FILES:
         (a / name).parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def pair(tmp_path):
 
 
 def compared(capsys, *call):
-    """Exit status, and what is said."""
+    """Compare two folders; return the exit status and the output."""
     status = main([str(one) for one in call])
     said = capsys.readouterr()
     return status, said.out + said.err
@@ -84,7 +84,7 @@ def edit_ranks(path):
 
 def flip_bit(path):
     data = bytearray(path.read_bytes())
-    data[-9] ^= 1  # behind the header; the last 24 bytes are the queries
+    data[-9] ^= 1  # after the header; the last 24 bytes are the queries
     path.write_bytes(bytes(data))
 
 
@@ -138,7 +138,7 @@ def test_a_copy_is_equal_and_what_was_compared_is_counted(pair, capsys):
     status, said = compared(capsys, *pair)
     assert status == 0 and f"equal: {pair[0]} and {pair[1]}" in said
     counts = dict.fromkeys(("rank tables", "answers files"), 1)
-    # Five cells without hours hold 2 + 4 + 2 numbers; of the points seven less the hours and the word.
+    # Five cells, without hours, have 2 + 4 + 2 numbers. The points have seven numbers without the hours and the word.
     counts |= {"tensors": 2, "numbers of cells": 8, "numbers of points": 6}
     for what, count in counts.items():
         assert f"{what}: {count} in both, 0 different or in one alone" in said
@@ -155,7 +155,7 @@ def test_a_change_is_found_and_named(pair, what, capsys):
 
 @pytest.mark.parametrize("file", FILES)
 def test_a_file_of_one_side_alone_is_a_difference(pair, file, capsys):
-    """With a second one beside it, or the kind would have nothing to compare."""
+    """A second file is added on both sides, so that the kind still has something to compare."""
     for folder in pair:
         other = folder / file.replace("mini", "more")
         other.parent.mkdir(parents=True)

@@ -1,6 +1,6 @@
-"""The assertions and tolerances of the oracle tests in frozen.yaml are those that were frozen.
+"""Tests that the assertions and tolerances of the oracle tests in frozen.yaml are unchanged.
 
-python tests/frozen.py             # prints every fingerprint; with --write it puts them into the list
+python tests/frozen.py             # prints every fingerprint; with --write it updates the list
 """
 
 import subprocess
@@ -85,7 +85,7 @@ def test_ranks(gallery, method, size):
 
 @pytest.fixture
 def printed(tmp_path):
-    """The fingerprint of ORACLE's test after replacements, each of which must apply."""
+    """A function that returns the fingerprint of ORACLE's test after replacements, each of which must apply."""
 
     def call(*replacements, test="test_ranks", oracles=(), name="test_it.py"):
         text = ORACLE
@@ -168,7 +168,7 @@ def test_a_weaker_test_is_seen(printed, replacements):
 
 
 def test_an_oracle_that_is_named_counts_as_a_whole(printed):
-    """Without it a plain loop that asserts nothing could count something else."""
+    """Otherwise a loop that computes the expected value without asserting could be changed unnoticed."""
     weaker = ("value > query", "value >= query")
     assert printed(weaker) == printed()
     assert printed(weaker, oracles=["plain_loop"]) != printed(oracles=["plain_loop"])

@@ -1,4 +1,4 @@
-"""The mutants fit the code and the tests that they name, and their runner tells a death from a survival."""
+"""Tests that the mutants fit the code and name existing tests, and tests of their runner."""
 
 import ast
 import subprocess
@@ -29,7 +29,7 @@ def test_every_room_has_two_or_more():
     assert min(counts.values()) >= 2 and len(MUTANTS) >= 40
 
 
-# ---- the runner, on an invented package ------------------------------------------------------------------------------
+# ---- the runner, on a made-up package --------------------------------------------------------------------------------
 
 TREE = {
     "pyproject.toml": '[tool.pytest.ini_options]\npythonpath = ["workflow"]\n',
@@ -82,7 +82,7 @@ MINUS = {"old": "a + UNIT * b", "new": "a - UNIT * b"}
 
 @pytest.fixture
 def tried(tmp_path, capsys, monkeypatch):
-    """Tries mutants of the toy by what is in their file: exit status, and what was printed."""
+    """A function that runs a mutant of the toy package, and returns the exit status and the output."""
     for name, text in TREE.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -109,7 +109,7 @@ def test_a_mutant_dies_in_the_process_of_the_test_and_in_its_children(tried, tes
 
 @pytest.mark.parametrize("test", ["test_adds", "test_idles"])
 def test_a_mutant_that_survives_is_named(tried, test):
-    """As nothing tests it, or as its test is skipped."""
+    """A mutant survives if no test covers it, or if its test is skipped."""
     status, told = tried(test, old="return 7", new="return 8")
     assert status == 1 and "one: survives: It breaks." in told
     assert told.splitlines()[-1] == "0 of 1 mutants die"
@@ -156,5 +156,5 @@ def test_where_the_tests_fail_without_it_no_mutant_counts(tried, tmp_path):
 def test_a_name_that_no_mutant_has_is_one_message(tried):
     assert tried("test_adds", "two", **MINUS) == (
         2,
-        "mutants: two: no mutant or room of that name; there are one, toy\n",
+        "mutants: two: no mutant or package of that name; there are one, toy\n",
     )

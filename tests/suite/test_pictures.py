@@ -1,4 +1,4 @@
-"""The pictures of README.md and docs/ are those that tests/pictures.py makes, and its parts work on a small page."""
+"""Tests that the pictures of README.md and docs/ come from tests/pictures.py, and tests of it on a small page."""
 
 import base64
 import re
@@ -20,7 +20,7 @@ div {{ width: 100px; height: 50px; color: transparent; }}
 
 @pytest.fixture
 def root(tmp_path):
-    """A project with a small page: three tables, each a box, and a figure, twice as high as wide."""
+    """A project with a small page of three tables, drawn as boxes, and a figure twice as high as wide."""
     tables = "".join(TABLE.format(name=name) for name in ("table1", "table2", "table3"))
     page = tmp_path / pictures.REPORT
     page.parent.mkdir(parents=True)
@@ -29,7 +29,7 @@ def root(tmp_path):
 
 
 def colors(path):
-    """The colours of a picture that are not mixtures at an edge, by how many pixels they have."""
+    """Count the pixels of the main colours of a picture, without blended edges, and return its size."""
     with Image.open(path) as picture:
         counts = picture.convert("RGB").getcolors(1 << 24)
         return {color: count for count, color in counts if count > 1000}, picture.size

@@ -1,4 +1,4 @@
-"""Import layering, the sizes of modules and functions, and one class for one name."""
+"""Tests of import layering, of the sizes of modules and functions, and of unique class names."""
 
 import argparse
 import ast
@@ -16,9 +16,9 @@ from slq.jobs import JOBS
 PACKAGE = Path(__file__).parents[2] / "workflow" / "slq"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 RULES = sorted(PACKAGE.parent.glob("rules/*.smk"))
-# Which rooms a room may import; a room within a room may import that one too. Learning and evaluating need models; what
-# reads results needs none, but for the bench, which times a step.
-# Methods and kinds of baselines by name, and what methods compute: no torch, no model.
+# The packages that a package may import; a subpackage may also import its parent. Training and evaluation need models.
+# Packages that read results do not, except the benchmark, which times a training step.
+# Registries of methods and kinds of baselines, and compute plans of methods: without torch and models.
 REGISTRY = {"methods.registry", "methods.plan", "baselines.registry"}
 LEARNING = {"common", "config", "datasets", "models", "methods", "caching", *REGISTRY}
 READING = {"common", "config", "evaluation", "results", "cost", *REGISTRY}
@@ -47,17 +47,17 @@ MAY_IMPORT = {
     "export": LEARNING | {"evaluation", "results"},
     "preflight": {"common", "config", "sources", "cost", *REGISTRY},
 }
-ENTRY = {"cli", "jobs"}  # what people and rules call: these import everything, and no room imports them
-REGISTRIES = {"families", "dual_encoders"}  # folders whose modules are found by name
+ENTRY = {"cli", "jobs"}  # entry points for users and rules: they may import all packages, and no package imports them
+REGISTRIES = {"families", "dual_encoders"}  # folders with modules that are found by name
 
 
 def room(parts):
-    """The room that a module is in, the innermost that the law names."""
+    """Return the innermost package of a module that MAY_IMPORT names."""
     return next((name for name in (".".join(parts[:2]), parts[0]) if name in MAY_IMPORT), parts[0])
 
 
 def imports(path):
-    """Rooms of the package that a module imports."""
+    """Yield the packages that a module imports."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
@@ -84,7 +84,7 @@ def test_rooms_are_those_of_the_law_and_three_modules_at_most_are_in_none():
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_modules_and_functions_are_small(path):
-    """In lines of code, as in all budgets: no blanks, comments and docstrings."""
+    """Budgets count lines of code, without blank lines, comments and docstrings."""
     source = path.read_text()
     assert size_of(source)[0] <= 300
     for node in ast.walk(ast.parse(source)):
@@ -93,7 +93,7 @@ def test_modules_and_functions_are_small(path):
             assert lines <= 50, f"{node.name}: {lines} lines"
 
 
-# Private words of earlier versions; each has a term of the field in its place: embed, cache, settings, inherited.
+# Private words of earlier versions; standard terms replace them: embed, cache, settings, inherited.
 PRIVATE_WORDS = {"look", "lent", "kept", "shown", "asked", "told", "said", "seen", "leaves", "anew", "apart", "alike"}
 PRIVATE_WORDS |= {
     "prove",
@@ -111,7 +111,7 @@ PRIVATE_WORDS |= {
 
 
 def names(tree):
-    """Names that a module gives: to functions, classes, parameters, fields and variables."""
+    """Yield the names that a module defines: functions, classes, parameters, fields and variables."""
     for node in ast.walk(tree):
         match node:
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.arg(arg=name):
@@ -140,7 +140,7 @@ def test_the_glossary_names_modules_that_are_there():
 
 
 def test_a_class_name_stands_once():
-    """`Adapter` stands in each family and dual encoder: a registry finds it by that name."""
+    """`Adapter` is the exception: every family and dual encoder defines one, because a registry finds it by name."""
     counts = Counter(
         node.name
         for path in MODULES
@@ -151,7 +151,7 @@ def test_a_class_name_stands_once():
 
 
 def commands_of(parser):
-    """The commands of a parser, by name."""
+    """Return the commands of a parser, by name."""
     (group,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     return group.choices
 
@@ -168,7 +168,7 @@ def test_people_type_fourteen_commands_at_most_and_every_flag_has_a_sentence():
 
 
 def test_a_configuration_is_given_in_one_way():
-    """To every command that reads one: `--config FILE`, again for each file laid over it, by default config.yaml."""
+    """Every command that reads one has `--config FILE`, repeated for each overlay, with config.yaml as default."""
     options = {
         name: vars(command)["_option_string_actions"] for name, command in commands_of(cli.build_parser()).items()
     }
@@ -179,7 +179,7 @@ def test_a_configuration_is_given_in_one_way():
 
 
 def rules_of(path):
-    """The text of each rule of a file, by its name, without the comment above it."""
+    """Return the text of each rule of a file, by its name, without the comment above it."""
     texts = re.findall(r"^((?:use )?rule .*\n(?:(?:[ \t].*)?\n)*)", path.read_text(), re.MULTILINE)
     return {re.match(r".*?(\w+)(?: with)?:\n", text)[1]: text.rstrip() for text in texts}
 
@@ -198,8 +198,11 @@ def test_a_rule_has_thirty_lines_at_most(path):
 
 
 def test_the_package_is_small():
-    """A budget is a reason to look, not to squeeze (python tests/size.py). Why lines and tokens are above the 14,500
-    and 155,000 that were aimed at: docs/log.md, 2026-11-30, the package in its rooms."""
+    """If the budget is exceeded, review the package (python tests/size.py) rather than compress code.
+
+    docs/log.md (2026-11-30, "the package in its rooms") explains why lines and tokens exceed the aims of 14,500 and
+    155,000.
+    """
     found = sizes()
     lines, tokens, files = found.sum()
     assert lines <= 17_100 and tokens <= 173_000 and files <= 225, found.to_string()

@@ -1,4 +1,4 @@
-"""The suite's own machinery: what is made once, who runs what in which order, and the table of times."""
+"""Tests of the test infrastructure: folders made once, distribution and order of tests, and the table of times."""
 
 import ast
 import fcntl
@@ -19,13 +19,13 @@ NEED_THE_MACHINE = {"slurm", "submission", "browser"}  # fixtures
 
 
 def factory(folder):
-    """As much of pytest's factory of folders as is used, of one worker."""
+    """Build a stand-in for one worker's pytest folder factory, with only the method that is used."""
     folder.mkdir(parents=True, exist_ok=True)
     return SimpleNamespace(getbasetemp=lambda: folder)
 
 
 def write(folder):
-    """Something that is expensive to make; every call is counted beside it."""
+    """Make a folder that stands for an expensive one, and count the calls in a file beside it."""
     with (folder.parent / "calls").open("a") as file:
         file.write("x")
     folder.mkdir()
@@ -66,7 +66,7 @@ def test_what_failed_is_made_anew_by_the_next_that_asks(tmp_path):
 
 
 def fixtures_of(path):
-    """Names of all fixtures that functions of a file of tests ask for."""
+    """Return the names of all fixtures that a file of tests uses."""
     functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
     return {argument.arg for function in functions for argument in function.args.args}
 

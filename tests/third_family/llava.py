@@ -1,4 +1,4 @@
-"""LLaVA-1.5 (`LlavaForConditionalGeneration`): a square crop for CLIP, plain positions."""
+"""LLaVA-1.5 (`LlavaForConditionalGeneration`): a square crop for CLIP, 1-D positions."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from slq.models.family import Family, ProcessedImage
 
 
 class Llava(Family):
-    """One image token per patch of CLIP's picture; its class token is dropped."""
+    """Adapter with one image token per CLIP patch; CLIP's class token is dropped."""
 
     placeholder = "<image>"
 

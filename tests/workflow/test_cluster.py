@@ -1,4 +1,4 @@
-"""The workflow on a real Slurm (tests/slurm/cluster.py)."""
+"""Tests of the workflow on a real Slurm (tests/slurm/cluster.py)."""
 
 import contextlib
 import os
@@ -32,22 +32,22 @@ EVERY_METRIC = [f"results/mini/*/*/*/{kind}/*" for kind in ("retrieval", "retent
 
 
 def events(folder):
-    """The events of every stage of every run, by file."""
+    """Read the events of every stage of every run, by file."""
     return {path: read_jsonl(path) for path in sorted(folder.glob("results/mini/*/*/*/events/*.jsonl"))}
 
 
 def most_at_once(jobs):
-    """GPUs in use at most; a job's last second is not its own, as Slurm writes whole ones."""
+    """Return the maximum number of GPUs in use; a job's last second is excluded, as Slurm records whole seconds."""
     return max(sum(other.gpus for other in jobs if other.start <= job.start < other.end) for job in jobs)
 
 
-# Of a stage, by its events' file, the rule.
+# The rule of each stage whose events file has another name.
 RULES = {"retrieval": "evaluate_retrieval", "retention": "evaluate_retention", "equivalence": "check_equivalence"}
 RULES |= {"blind": "evaluate_blind"}
 
 
 def check_jobs(jobs, folder):
-    """Each completed, named in the events of its stage, with its log where docs/cluster.md says; two GPUs at most."""
+    """Assert for each job its completion, events and log (as in docs/cluster.md), and at most two GPUs in use."""
     rules = {job.id: re.match(r"rule_(.+?)_wildcards", job.comment)[1] for job in jobs}
     for path, lines in events(folder).items():
         (job,) = job_ids(lines)
@@ -70,13 +70,13 @@ def check_jobs(jobs, folder):
 
 
 def on_a_terminal(folder, *arguments):
-    """The status of a call of Snakemake, and what a terminal shows of it."""
+    """Call Snakemake on a terminal; return the exit status and the output."""
     tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return run_on_a_terminal([sys.executable, "-m", "snakemake", *arguments], folder, PATH=tools)
 
 
 def check_screen(screen):
-    """A line per finished job with its number and time, in colour; nothing wider than the terminal."""
+    """Assert one coloured line per finished job with its number and time, and no line wider than the terminal."""
     assert max(map(len, every_line(screen))) <= COLUMNS
     shown = last_lines(screen)
     finished = [line for line in shown if re.match(r"\x1b\[32m\[ *\d+/\d+\] ", line)]
@@ -129,7 +129,7 @@ def test_a_job_that_fails_there_shows_its_message_and_its_logs_once(slurm, check
 
 @pytest.fixture
 def reproduced():
-    """This checkout, in which `make reproduce` has run."""
+    """This checkout with the outputs of `make reproduce`."""
     due = planned(ROOT, "--rerun-triggers", "mtime", "--", "results/mini/gpu_hours.csv", "results/mini/audit.json")
     if due:
         pytest.fail(f"results/mini of this checkout is not complete, {due} to do: `make reproduce` comes first")
@@ -138,7 +138,7 @@ def reproduced():
 
 @pytest.mark.slurm
 def test_the_mini_preset_as_it_is_typed_gives_the_local_runs_metrics(slurm, reproduced, checkout):
-    """The whole of it, 12 minutes on 2 slow cores. Where it differs, is results/mini of this code and this machine?"""
+    """It takes 12 minutes on 2 slow cores. If numbers differ, check that results/mini is of this code and machine."""
     before = len(slurm.jobs())
     answer = snakemake(
         checkout, "--cores", "all", "--profile", "slurm", "--config", "preset=mini", *QUICK, timeout=7200
@@ -153,7 +153,7 @@ def test_the_mini_preset_as_it_is_typed_gives_the_local_runs_metrics(slurm, repr
 
 @pytest.mark.slurm
 def test_a_training_longer_than_its_allocation_asks_for_the_next_by_itself(slurm, learner):
-    """A minute of each of several allocations of one job, with no retry of Snakemake's."""
+    """Each of several allocations of one job trains for a minute, without retries of Snakemake."""
     folder, before = learner("cluster", MINUTES_ON_END, minutes=30), len(slurm.jobs())
     submit(folder, "--retries", "0")
     lines = read_jsonl(folder / RUN / "events/train.jsonl")
@@ -170,7 +170,7 @@ def test_a_training_longer_than_its_allocation_asks_for_the_next_by_itself(slurm
     assert learned(folder) == learned_at_home(learner("home", MINUTES_ON_END))
 
 
-# Each does it to a job that trains, and returns the state and the requeues of each job that there is in the end.
+# Each function causes a fault in a training job, and returns the final state and number of requeues of every job.
 
 
 def cancelled(slurm, submission):
@@ -217,7 +217,7 @@ ONE_ATTEMPT = (slurmd_restarted, submitter_killed)
 @pytest.mark.slurm
 @pytest.mark.parametrize("fault", [cancelled, node_lost, node_taken_down, out_of_memory, *ONE_ATTEMPT])
 def test_a_fault_ends_in_the_same_bytes(slurm, submission, learner, fault):
-    """With no hand, or after the submitter's own death with its command again."""
+    """The call recovers by itself, or, if the submitting process was killed, by the same command again."""
     expected = fault(slurm, submission)
     submission.end_well()
     assert [(job.state, job.restarts) for job in submission.jobs] == expected
@@ -231,7 +231,7 @@ def test_a_fault_ends_in_the_same_bytes(slurm, submission, learner, fault):
 
 @pytest.mark.slurm
 def test_without_accounting_a_controller_that_was_away_may_take_the_command_again(slurm, submission, learner):
-    """As docs/cluster.md says: Ctrl-C once no job runs, if the call has not ended, and the same command."""
+    """docs/cluster.md gives the remedy: Ctrl-C if the call has not ended and no job runs, then the same command."""
     slurm.kill("slurmctld")
     time.sleep(60)
     slurm.start_controller()

@@ -1,4 +1,4 @@
-"""The workflow on a real Slurm that keeps accounts: they and the events tell of the same jobs. make test-slurm"""
+"""Tests of the workflow on a real Slurm with accounting: accounts and events agree. Run by make test-slurm."""
 
 import csv
 import time
@@ -12,9 +12,9 @@ from slurm import cluster
 from slurm.submission import MANY, MINUTES_ON_END, QUICK, RUN, SLURM, job_ids, learned, learned_at_home
 
 pytestmark = pytest.mark.slurm
-STARTING = 60  # seconds of an allocation that no event tells of: Snakemake starts twice, then Python; 6 to 20 seen
+STARTING = 60  # seconds of an allocation before its first event: Snakemake starts twice, then Python (6 to 20 s)
 OUTAGE = 60
-DIGITS = 1e-5  # the ledger is printed with six
+DIGITS = 1e-5  # the ledger has six significant digits
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +26,12 @@ def slurm():
 
 @pytest.fixture(autouse=True)
 def seconds(monkeypatch):
-    """sacct's times as events have them."""
+    """The time format of sacct set to seconds, as in events."""
     monkeypatch.setenv("SLURM_TIME_FORMAT", "%s")
 
 
 def booked(slurm, jobs):
-    """State, start, end, seconds and GPUs of every allocation of these jobs, in order, requeued ones too."""
+    """Read state, start, end, seconds and GPUs of every allocation of these jobs, in order, including requeued ones."""
     asked = ["sacct", "-X", "-P", "-n", "--duplicates", "--format=State,Start,End,ElapsedRaw,AllocTRES"]
     rows = [line.split("|") for job in jobs for line in slurm.ask(*asked, "-j", job).splitlines()]
     return [
@@ -41,7 +41,7 @@ def booked(slurm, jobs):
 
 
 def check_attempts(slurm, path, untold=STARTING):
-    """An attempt is an allocation: as many of both, each within its own; returns their states, and their hours."""
+    """Assert that each attempt lies within its own allocation; return the states and hours of the allocations."""
     lines = read_jsonl(path)
     allocations = booked(slurm, dict.fromkeys(job_ids(lines)))
     attempts = read_attempts(path).attempts
@@ -56,7 +56,7 @@ def check_attempts(slurm, path, untold=STARTING):
 
 
 def test_the_ledger_has_the_hours_that_slurm_booked_for_every_attempt_of_every_stage(slurm, checkout):
-    """Of the whole command, where training takes several allocations of one job."""
+    """The slice is run in full, with a training that needs several allocations of one job."""
     change_training(checkout, MINUTES_ON_END, minutes=30)
     answer = snakemake(checkout, *SLURM, "tests/more.yaml", *QUICK, timeout=1800)
     assert answer.returncode == 0, answer.stdout
@@ -85,7 +85,7 @@ def test_a_minute_without_the_controller_is_waited_for(slurm, submission, learne
     time.sleep(OUTAGE)
     slurm.start_controller()
     submission.end_well()
-    # What Slurm books lasts until its controller hears of the end.
+    # Slurm books an allocation until its controller learns of the end.
     (state,), _ = check_attempts(slurm, submission.folder / RUN / "events/train.jsonl", STARTING + OUTAGE)
     assert state == "COMPLETED"
     assert learned(submission.folder) == learned_at_home(learner("home", MANY))

@@ -1,4 +1,4 @@
-"""What Snakemake plans: the paper's grid, and nothing but rendering where results exist."""
+"""Tests of Snakemake's plans: the paper's grid, and only rendering if results exist."""
 
 import itertools
 import os
@@ -75,7 +75,7 @@ SHOW = ("tables", "figures")
         (["--cores", "all", "--profile", "slurm"], PAPER),
         (["--cores", "all", "--profile", "slurm", "--config", "seed=2"], PAPER),
         (["--cores", "all", "--profile", "slurm", "--config", "preset=mini"], MINI),
-        # One base whatever the seeds are.
+        # One run of base, whatever the number of seeds.
         (
             ["--cores", "2", "--config", "seeds=[1,2]"],
             MINI | {"train": 12, "evaluate_retrieval": 14, "evaluate_retention": 10, "check_equivalence": 4},
@@ -124,7 +124,7 @@ def test_a_proof_needs_base_even_where_no_row_shows_it(pristine, tmp_path):
 
 
 def ingredients(jobs, rule):
-    """Every file that the jobs of a rule rest on: their inputs, the inputs of whatever makes these, and so on."""
+    """Collect every file that the jobs of a rule depend on, directly or indirectly."""
     maker = {file: job for job in jobs for file in job["output"]}
     found, waiting = set(), [file for job in jobs if job["rule"] == rule for file in job["input"]]
     while waiting:
@@ -137,7 +137,7 @@ def ingredients(jobs, rule):
 
 @pytest.mark.parametrize(("preset", "runs"), [("mini", 6), ("paper", 12)])
 def test_nothing_that_learns_or_selects_comes_from_a_test_split_or_from_results(pristine, raw_config, preset, runs):
-    """By Snakemake's own graph; the ingredients of a training are those of its backbone's pre-training too."""
+    """This holds in Snakemake's graph; the dependencies of a training include those of its backbone's pre-training."""
     jobs = listed_jobs(pristine, preset, "all", "lr_sweep")
 
     def splits(rule):
@@ -150,7 +150,7 @@ def test_nothing_that_learns_or_selects_comes_from_a_test_split_or_from_results(
         assert sum(job["rule"] == rule for job in jobs) == runs
         assert splits(rule) == {"train", "val"} and results(rule) == set()
     assert splits("register_base") <= {"train"} and results("register_base") == set()
-    # The same walk finds both where they belong.
+    # The same search finds test splits and results where they belong.
     assert splits("evaluate_retrieval") == {"train", "val", "test"}
     assert results("render_tables") == {
         "seed0",
@@ -161,7 +161,7 @@ def test_nothing_that_learns_or_selects_comes_from_a_test_split_or_from_results(
         "events",
         preset,  # its audit
         *(row.name for row in job_settings.list_baselines(validate_config(raw_config | {"preset": preset}))),
-        *({"slq"} if preset == "mini" else ()),  # what keeping prefixes took
+        *({"slq"} if preset == "mini" else ()),  # the measured cost of the prefix cache
     }
 
 
@@ -195,7 +195,7 @@ ANSWERED = build_answered_items([{"id": "q1", **ASKED}, {"id": "q2", **ASKED}], 
 
 
 def invent_results(folder: Path, raw_config, seeds=(1,)) -> None:
-    """Everything that runs of the mini preset leave in results/, without the runs."""
+    """Write all files that runs of the mini preset leave in results/, without any run."""
     config = validate_config(raw_config)
     plan, kinds = job_settings.layout(config), {name: kind.name for name, (kind, _) in find_baselines(config).items()}
     grid = [(method, seed) for method in plan["methods"] for seed in list_run_seeds(method, seeds)]
@@ -239,7 +239,7 @@ def git(folder: Path, *arguments: str) -> None:
 
 @pytest.fixture
 def clone(checkout, raw_config, tmp_path):
-    """A git clone of a repository whose owner has committed results."""
+    """A git clone of a repository with committed results."""
     invent_results(checkout, raw_config)
     git(checkout, "init", "--quiet")
     git(checkout, "add", "--all")
@@ -299,7 +299,7 @@ RENDERS = {
 
 @pytest.mark.parametrize("age", ["newer", "older"])
 def test_with_present_cells_nothing_is_made_again_whatever_is_in_scratch(clone, age):
-    """Prepared data, backbones, adapters beside results, touched after them or before: only what shows is planned."""
+    """With data, backbones and adapters newer or older than the results, only tables and figures are planned."""
     parts = ["data/mini-coco/test", "data/mini-flickr30k/test", "data/mini-mmmu/test", "data/mini-coco/train"]
     files = [f"scratch/{part}/manifest.json" for part in [*parts, "backbones/mini-internvl", "encoders/mini-clip"]]
     files += ["scratch/runs/mini/mini-internvl/base/seed0/adapter.json"]
@@ -320,7 +320,7 @@ def test_with_present_cells_what_only_a_run_could_make_is_refused(clone, asked):
 
 
 def test_with_present_cells_a_ledger_loses_no_line(clone):
-    """Events that it was counted from are not here: it is taken as it is."""
+    """The ledger is used as it is if the events it was computed from are missing."""
     ledger, present = clone / "results/mini/gpu_hours.csv", ["--config", "cells=present"]
     ledger.write_text("source\nresults/mini/mini-internvl/slq/seed1/events/train.jsonl\n")
     os.utime(ledger, (1_500_000_000,) * 2)

@@ -1,4 +1,4 @@
-"""Calls of jobs, as rules make them: what a parameter file holds, and that its job can be run again from a log."""
+"""Tests of the calls of jobs by rules: the contents of parameter files, and rerunning a job from a log."""
 
 import inspect
 import json
@@ -17,15 +17,15 @@ from checkout import SLICE, copy_repository, listed_jobs, snakemake
 from slq import jobs
 from slq.common.files import read_json
 
-# Beside `all`, what is made on request.
+# `all`, and the targets that are made only on request.
 TARGETS = ("all", "lr_sweep", "claims", "report", "compare", "forecast", "reference_check")
-# Jobs that start or prepare the work of a function with more parameters than they name themselves.
+# Jobs whose function passes its arguments to another function with more parameters.
 WITHIN = {
     "train": "slq.training.run.run_training",
     "sweep_learning_rates": "slq.training.lr_sweep.sweep_learning_rates",
 }
 RESOURCES = {"num_threads": 2, "num_processes": 1, "time_limit_minutes": 30.0}
-OWN = {  # datasets that no preset has: a folder of a person's, and queries for images of another dataset
+OWN = {  # datasets that are in no preset: a user's folder, and queries for images of another dataset
     "mine": {"label": "mine", "kind": "retrieval", "local_dir": "mine", "paper_column": "mine"},
     "queries": {"label": "q", "kind": "retrieval", "queries": "mine.jsonl", "images_of": "mini-coco"},
 }
@@ -33,7 +33,7 @@ OWN = {  # datasets that no preset has: a folder of a person's, and queries for 
 
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory):
-    """The parameters of every job of the presets' graphs, and of datasets of a person's own."""
+    """The parameters of every job in the graphs of the presets and of a user's datasets."""
     folder = copy_repository(tmp_path_factory.mktemp("planned"))
     config = yaml.safe_load((folder / "config.yaml").read_text())
     config["datasets"] |= OWN
@@ -50,12 +50,12 @@ def planned(tmp_path_factory):
 
 
 def test_every_job_is_planned(planned):
-    """But that of the PDF, where there is no pdflatex."""
+    """The job of the PDF is exempt, because it is not planned without pdflatex."""
     assert {one["job"] for one in planned.values()} | {"compile_pdf"} == jobs.JOBS.keys()
 
 
 def bind(parameters):
-    """Run a job up to its function, which is called with an exact copy's signature: what does not fit raises."""
+    """Run a job with a mock of its function that has the same signature, so that wrong arguments raise."""
     job = parameters["job"]
     place = WITHIN.get(job, jobs.JOBS[job].replace(":", "."))
     function = mock.create_autospec(pkgutil.resolve_name(place))
@@ -66,7 +66,7 @@ def bind(parameters):
 
 
 def test_a_rule_gives_its_job_what_the_function_takes(planned):
-    """No argument too few and none too many, and paths where it takes paths."""
+    """No argument is missing or superfluous, and paths are passed where the function expects paths."""
     for parameters in planned.values():
         bound = bind(parameters)
         for name in parameters["paths"]:
@@ -75,7 +75,7 @@ def test_a_rule_gives_its_job_what_the_function_takes(planned):
 
 
 def test_an_argument_that_does_not_fit_is_seen(planned):
-    """Of the test above: that it can fail."""
+    """The test above can fail."""
     (parameters, *_) = [one for one in planned.values() if one["job"] == "train"]
     for paths in ({"data": None}, {"no_such": "path"}):
         spoilt = {key: value for key, value in (parameters["paths"] | paths).items() if value}
@@ -87,7 +87,7 @@ TARGET = "scratch/data/mini-mmmu/test/manifest.json"
 
 
 def test_parameters_are_written_once_and_a_command_of_a_log_runs_again(checkout):
-    """By hand, without Snakemake, from the folder of the repository."""
+    """The command runs by hand, without Snakemake, from the folder of the repository."""
     answer = snakemake(checkout, "-n", "-p", *SLICE, "--", TARGET)
     assert answer.returncode == 0, answer.stdout
     (command,) = re.findall(r"python -m slq\.jobs .*", answer.stdout)
@@ -99,7 +99,7 @@ def test_parameters_are_written_once_and_a_command_of_a_log_runs_again(checkout)
     words = shlex.split(command.partition(" 2>&1")[0])
     assert words[:5] == ["python", "-m", "slq.jobs", "make_synthetic_split", str(file.relative_to(checkout))]
     environment = os.environ | {"PYTHONPATH": str(checkout / "workflow")}
-    environment["PATH"] = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"  # as the rules set it
+    environment["PATH"] = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"  # as set by the rules
     for folder in ("once", "again"):
         called = subprocess.run(words, cwd=checkout, env=environment, capture_output=True, text=True)
         assert called.returncode == 0, called.stderr

@@ -1,6 +1,6 @@
-"""Killed anywhere and started again, a run ends with the bytes of one that nobody killed.
+"""Tests that a run that is killed anywhere and restarted ends with the same bytes as an uninterrupted run.
 
-A fifth of the kills of a trainer; all of them, and those of Snakemake, in `make test-all`.
+`make test` includes a fifth of the kills of a training; `make test-all` includes all, and the kills of Snakemake.
 """
 
 import json
@@ -14,8 +14,8 @@ import pytest
 from checkout import copy_repository, snakemake
 from kills import MANY_STEPS, STEPS, Trail, kill_at, losses, steps_to_kill_at, trainer
 
-TRAINER = {"slq": (3, 14), "lora": (3, 13), "full_ft": (2, 13)}  # kills: a fifth, and all
-IN_WRITES = (1, 4)  # of them, at least, while a checkpoint is written
+TRAINER = {"slq": (3, 14), "lora": (3, 13), "full_ft": (2, 13)}  # numbers of kills: a fifth, and all
+IN_WRITES = (1, 4)  # minimum number of kills during a checkpoint write
 SNAKEMAKE = 10
 
 
@@ -25,7 +25,7 @@ def all_of_them(request):
 
 
 def left(folder):
-    """What a finished run is made of, but for its times and its place."""
+    """Return the contents of a finished run, without times and paths."""
     record = json.loads((folder / "run.json").read_text())
     kept = {key: record[key] for key in ("val", "weights", "inputs", "parameters", "settings")}
     return kept, {path.name: path.read_bytes() for path in sorted((folder / "adapter").iterdir())}
@@ -77,7 +77,7 @@ ADAPTER = "scratch/runs/mini/mini-internvl/slq/seed1"
 
 @pytest.mark.slow
 def test_a_killed_snakemake_ends_with_the_same_bytes(tmp_path, capsys):
-    """Killed alone, so that its trainer lives on, and killed with all that it has started, in turns."""
+    """Snakemake is killed alone, so that its training continues, and together with its children, in turns."""
     folder = copy_repository(tmp_path / "checkout")
     (folder / "tests/many.yaml").write_text(json.dumps({"presets": {"mini": {"training": MANY_STEPS}}}))
     ready = ("scratch/backbones/mini-internvl/manifest.json", "scratch/data/mini-coco/test/manifest.json")
@@ -95,7 +95,7 @@ def test_a_killed_snakemake_ends_with_the_same_bytes(tmp_path, capsys):
             )
         if kill_at(process, reached, group):
             kills.append((trail.last()[1], group))
-        else:  # it found that an orphan had just finished the run
+        else:  # an orphaned training had just finished the run
             assert process.returncode == 0, (folder / "log").read_text()
             for made in ("results", "scratch/runs"):
                 shutil.rmtree(folder / made)

@@ -1,4 +1,4 @@
-"""The method of docs/methods.md, (IA)³, and a variant of SLQ in a copy of the repository: from training to the card."""
+"""Tests of the example method of docs/methods.md, (IA)³, and of a variant of SLQ, from training to the model card."""
 
 import json
 import os
@@ -20,7 +20,7 @@ CALL = [*SLICE, OVERLAY]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """One file and one entry more, run on both families."""
+    """A copy of the repository with one more file and entry, run on both families."""
     folder = copy_repository(tmp_path_factory.mktemp("new-method"))
     (folder / f"workflow/slq/methods/{NAME}.py").write_text(SOURCE)
     entry = lay_over(yaml.safe_load(yaml.safe_dump(VARIANT)), ENTRY)
@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
 
 
 def command(folder, *arguments):
-    """A call of the copy's own `slq`."""
+    """Call the `slq` of the copy."""
     environment = {**os.environ, "PYTHONPATH": str(folder / "workflow")}
     call = [sys.executable, "-m", "slq.cli", *arguments]
     return subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
@@ -48,7 +48,7 @@ def read(folder, backbone, method, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_it_is_trained_and_evaluated(folder, backbone):
-    """Its factors alone are trained; its retention is measured, that of the variant inherited."""
+    """Only its factors are trained. Its retention is measured, and that of the variant is inherited."""
     run, variant = read(folder, backbone, NAME, "run.json"), read(folder, backbone, "slq-n4", "run.json")
     assert run["weights"]["before"] == run["weights"]["after"] and run["parameters"]["trainable"] > 0
     parent = read(folder, backbone, "slq", "run.json")
@@ -96,7 +96,7 @@ def test_the_forecast_has_a_row_of_each(folder):
 @pytest.mark.parametrize("method", [NAME, "slq-n4"])
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_run_is_exported(folder, backbone, method):
-    """`slq export` compares the export's vectors with the run's itself."""
+    """`slq export` itself compares the vectors of the export with those of the run."""
     run, out = f"results/mini/{backbone}/{method}/seed1", f"exports/{backbone}-{method}"
     answer = command(
         folder, "export", run, out, "--config", "config.yaml", "--config", "tests/slice.yaml", "--config", OVERLAY

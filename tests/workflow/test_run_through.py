@@ -1,4 +1,4 @@
-"""The paper preset from servers on loopback to its tables: config.yaml but for sizes."""
+"""Tests of the paper preset from servers on loopback to its tables, with smaller sizes in config.yaml."""
 
 import csv
 import json
@@ -11,14 +11,14 @@ from checkout import copy_repository, snakemake
 from loopback import serve
 from papersources import archives_of, hub_of, in_small
 
-pytestmark = pytest.mark.slow  # ten minutes of a processor
+pytestmark = pytest.mark.slow  # ten minutes of processor time
 PAPER = ["--cores", "2", "--configfile", "small.yaml", "--config", "preset=paper", "--"]
 SOURCES = ("coco", "flickr30k", "mmmu", "realworldqa", "ocrbench")
 
 
 @pytest.fixture(scope="module")
 def fetched(tmp_path_factory):
-    """A copy of the repository in which everything that the paper preset needs was fetched, from servers now gone."""
+    """A copy of the repository with all sources of the paper preset fetched; the servers have stopped."""
     folder = copy_repository(tmp_path_factory.mktemp("paper"))
     config = yaml.safe_load((folder / "config.yaml").read_text())
     (folder / "small.yaml").write_text(yaml.safe_dump(in_small(config)))
@@ -38,7 +38,7 @@ def fetched(tmp_path_factory):
 
 
 def wide_tolerance(golden):
-    """Random weights find what they find: any recall will do."""
+    """Widen the tolerances so that any recall passes, because the weights are random."""
     with open(golden) as file:
         head, *rows = list(csv.reader(file))
     with open(golden, "w", newline="") as file:

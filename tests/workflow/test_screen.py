@@ -1,4 +1,4 @@
-"""The screen of a call of Snakemake (logger plugin `slq`): on a terminal of 120 columns, and in a file."""
+"""Tests of Snakemake's screen output (logger plugin `slq`) on a terminal of 120 columns and in a file."""
 
 import re
 import shlex
@@ -56,12 +56,12 @@ def call(folder: Path, *options: str) -> list[str]:
 
 
 def on_a_terminal(folder: Path, *options: str, columns: int = COLUMNS, **environment: str) -> str:
-    """Return what a call writes to a terminal."""
+    """Return the output of a call on a terminal."""
     return run_on_a_terminal(call(folder, *options), folder, columns, **environment)[1]
 
 
 def in_a_file(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Return the answer of a call whose output is no terminal."""
+    """Return the finished process of a call whose output is not a terminal."""
     return subprocess.run(call(folder, *options), cwd=folder, capture_output=True, text=True, check=False)
 
 

@@ -1,4 +1,4 @@
-"""The workflow where sites differ: names that shells read otherwise, users without a name or a home."""
+"""Tests of the workflow on unusual sites: folder names with special characters, users without a name or home."""
 
 import json
 import os
@@ -21,14 +21,14 @@ QUICK = ["--retries", "0", "--slurm-init-seconds-before-status-checks", "1", "--
 
 @pytest.fixture
 def odd_checkout(tmp_path):
-    """A copy of the repository in a folder whose name shells read otherwise, and a scratch folder of such a name."""
+    """A copy of the repository in a folder with shell special characters in its name, and a scratch folder likewise."""
     folder = copy_repository(tmp_path / ODD / "main")
     (folder / "mine.yaml").write_text(json.dumps({"scratch": "$BIG/it's & (2)"}))
     return folder
 
 
 def cluster_call(folder, *words):
-    """Arguments of Snakemake for the profile, and the environment in which stand-ins of Slurm run what is submitted."""
+    """Return Snakemake's arguments for the profile, and an environment in which stand-ins for Slurm run jobs."""
     jobs = folder / "jobs"
     jobs.mkdir()
     places = {"PATH": os.pathsep.join([STAND_INS, os.environ["PATH"]]), "STAND_IN_JOBS": str(jobs)}
@@ -50,7 +50,7 @@ def test_names_that_shells_read_otherwise_are_names(odd_checkout, cluster):
 
 @pytest.mark.slow
 def test_the_slice_is_the_same_in_a_folder_of_such_a_name(finished, odd_checkout):
-    """Trained, evaluated, rendered, the PDF and the page: with the bytes that it has elsewhere."""
+    """Training, evaluation, tables, the PDF and the page give the same bytes as elsewhere."""
     configured = ["--configfile", "tests/slice.yaml", "mine.yaml"]
     answer = snakemake(
         odd_checkout, "--cores", "2", *configured, "--", "all", "report", "compare", BIG=str(odd_checkout)
@@ -91,7 +91,7 @@ def test_a_python_that_a_cluster_could_not_start_stops_before_anything_is_submit
 
 
 def test_a_user_without_a_name_runs_with_a_cache_elsewhere_than_at_home(checkout, tmp_path):
-    """HOME is there and cannot be written, as in a container; the caches are where XDG_CACHE_HOME says."""
+    """HOME exists but is not writable, as in a container; caches are in XDG_CACHE_HOME."""
     require_other_user()
     shutil.copy(ROOT / "Makefile", checkout)
     give_away(checkout)

@@ -1,4 +1,4 @@
-"""What Slurm is asked for, job by job, with stand-ins for its commands."""
+"""Tests of the resources requested from Slurm for each job, with stand-ins for its commands."""
 
 import json
 import os
@@ -15,7 +15,7 @@ BACKBONES = ["InternVL3-1B", "Qwen3-VL-2B", "Qwen3-VL-4B", "InternVL3-8B"]
 
 
 def submit(folder, *arguments):
-    """Ask for targets through the profile. Every job fails at once; sbatch's arguments come back by rule, in order."""
+    """Request targets with the profile; every job fails at once. Return sbatch's arguments by rule, in order."""
     jobs = folder / "jobs"
     jobs.mkdir()
     answer = snakemake(
@@ -34,13 +34,13 @@ def submit(folder, *arguments):
 
 
 def place_inputs(folder):
-    """What the paper preset trains and evaluates on."""
+    """Create the datasets and backbones of the paper preset as empty files."""
     place(folder, *(f"scratch/data/{name}/manifest.json" for name in SETS))
     place(folder, *(f"scratch/backbones/{name}/manifest.json" for name in BACKBONES))
 
 
 def flags(call):
-    """What a job asks for: all flags but those that name the run, its log and its command."""
+    """Parse the requests of a job: all flags except those that name the run, its log and its command."""
     named = {"--job-name", "--output", "--comment", "-D"}
     found, arguments = {}, iter(call)
     for argument in arguments:
@@ -53,7 +53,7 @@ def flags(call):
 
 
 def asks(cpus, memory, minutes, gpus):
-    """Exactly these flags; no partition and no account, which are a site's own."""
+    """Return the expected flags, without partition and account, which depend on the site."""
     tasks = {"--gpus": str(gpus)} if gpus else {"--ntasks": "1"}
     return {
         "--parsable": "",
@@ -67,12 +67,12 @@ def asks(cpus, memory, minutes, gpus):
 
 
 def twice(cpus, memory, minutes, gpus):
-    """A job's first submission and its second."""
+    """Return the expected flags of a job's first and second submission."""
     return [asks(cpus, memory * attempt, minutes * attempt, gpus) for attempt in (1, 2)]
 
 
 def test_paper_runs_ask_for_what_config_and_the_closed_form_say_and_once_more_for_twice_as_much(checkout):
-    """Full fine-tuning at 8B for as long as it may: it would take longer. An evaluation at 1B for 20 of 480 minutes."""
+    """Full fine-tuning at 8B needs more than the maximum, which it requests; an evaluation at 1B, 20 of 480 minutes."""
     place_inputs(checkout)
     place(checkout, "results/paper/audit.json", "results/paper/InternVL3-1B/slq/seed1/run.json")
     place(checkout, "scratch/runs/paper/InternVL3-1B/slq/seed1/adapter.json")
@@ -98,7 +98,7 @@ def test_paper_runs_ask_for_what_config_and_the_closed_form_say_and_once_more_fo
 
 
 def test_what_the_mini_preset_makes_itself_goes_to_the_cluster_too(checkout):
-    # What this smaller preset leaves out can be made beside its audit, in one call.
+    # Runs that this smaller preset leaves out can be made in one call with its audit.
     (checkout / "mine.yaml").write_text("presets: {mini: {backbones: [mini-internvl], retention_datasets: []}}")
     place(checkout, *(f"scratch/data/mini-coco/{split}/manifest.json" for split in ("train", "val", "test")))
     place(checkout, *(f"scratch/data/{name}/test/manifest.json" for name in ("mini-flickr30k", "mini-karr")))

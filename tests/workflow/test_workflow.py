@@ -1,4 +1,4 @@
-"""The workflow run for real on the slice (tests/slice.yaml): what it leaves, what it repeats, what an edit re-runs."""
+"""Tests of real runs on the slice (tests/slice.yaml): outputs, reproducibility, and reruns after edits."""
 
 import json
 import os
@@ -26,12 +26,12 @@ from checkout import (
 
 @pytest.fixture
 def edited(finished, tmp_path):
-    """A copy of the finished slice, times and metadata included."""
+    """A copy of the finished slice, with file times and metadata."""
     return shutil.copytree(finished, tmp_path / "edited", symlinks=True)
 
 
 def without_hours(table):
-    """A table's LaTeX without its numbers of hours, which no two runs share."""
+    """Remove the hours from a table's LaTeX, because they differ between any two runs."""
     return re.sub(rb"\d+\.\d+", b"", table)
 
 
@@ -75,7 +75,7 @@ def test_the_pdf_is_made(latex, finished):
 
 
 def naive_ranks(images, texts, text_image, captions, fold):
-    """By variant, direction and query: ranks of the any-positive convention, counted one by one in Python."""
+    """Count ranks by the any-positive convention in plain Python, by variant, direction and query."""
     kept = [n for n, image in enumerate(text_image) if list(text_image[:n]).count(image) < captions]
     found = {}
     for start in range(0, len(images), fold):
@@ -93,7 +93,7 @@ def naive_ranks(images, texts, text_image, captions, fold):
 
 
 def test_ranks_follow_from_the_embeddings(finished):
-    """Every variant of a stored table against a plain loop over the run's vectors; one near-tie may fall either way."""
+    """Every variant of a stored rank table equals a plain loop over the run's vectors, except one possible near-tie."""
     import numpy as np
     import pandas as pd
 
@@ -151,7 +151,7 @@ def test_ranks_and_answers_recompute_the_metrics(finished):
 
 
 def test_the_scores_follow_from_the_stored_answers(finished):
-    """By `slq score`, which reads nothing else; and base was asked blind, no other."""
+    """`slq score` reproduces the scores from answers only, and only base has blind answers."""
     slq = [sys.executable, "-m", "slq.cli", "score", "results/mini"]
     environment = {**os.environ, "PYTHONPATH": str(finished / "workflow")}
     answer = subprocess.run(slq, cwd=finished, env=environment, capture_output=True, text=True)
@@ -167,7 +167,7 @@ def test_the_scores_follow_from_the_stored_answers(finished):
 
 
 def test_the_trace_of_a_cell_is_the_one_that_the_docs_list(finished):
-    """Of a recall, from Table 3 to its ranks: the number again, and at most twelve modules outside `common`."""
+    """A recall of Table 3 is traced to its ranks and recomputed, by at most twelve modules outside `common`."""
     command = [sys.executable, str(ROOT / "tests/trace.py"), "mini-internvl/slq mini-coco t2i R@5"]
     options = ["--config", "config.yaml", "--config", "tests/slice.yaml"]
     answer = subprocess.run([*command, *options], cwd=finished, capture_output=True, text=True)
@@ -190,10 +190,10 @@ def test_a_second_call_does_nothing(finished):
 
 @pytest.mark.slow
 def test_from_scratch_again_gives_the_same_bytes(finished, checkout):
-    """Same seed, same machine, another folder: every metric, rank, answer, adapter, table and figure; hours apart."""
+    """On the same machine, another folder gives the same metrics, ranks, answers, adapters, tables and figures."""
     assert snakemake(checkout, *SLICE).returncode == 0
     metrics = contents(finished, *METRICS)
-    # Two runs on two datasets; base sighted and blind on three; three proofs; the audit.
+    # Two runs on two datasets, base with and without images on three, three equivalence checks, and the audit.
     assert len(metrics) == 2 * 2 * 3 + 2 * 3 * 3 + 3 + 1
     assert contents(checkout, *METRICS) == metrics
     assert contents(checkout, *TABLES) == contents(finished, *TABLES)
@@ -225,9 +225,9 @@ def test_a_seed_added_gives_other_numbers_and_leaves_what_was_there(edited):
 DRAWN = ("recall.*", "retention.*", "training.*", "figures.csv")
 TYPESET = {"render_tables": 1, "compile_pdf": 1, "write_page": 1, "all": 1}
 JUDGED = {"judge_claims": 1, "compare_paper": 1}
-AUDITED = {"paper_audit": 1}  # by the forecast's settings, and by code that reads results
+AUDITED = {"paper_audit": 1}  # due after changes of the forecast's settings or of code that reads results
 RENDERED = {"draw_figures": 1, **TYPESET, **JUDGED}
-FOUND = {"draw_queries": 1, **RENDERED}  # what a run finds may have changed
+FOUND = {"draw_queries": 1, **RENDERED}  # retrieved items may have changed
 ASKED = {"evaluate_retention": 1, "check_equivalence": 1, "evaluate_blind": 1, "count_gpu_hours": 1}
 EVALUATED = {"evaluate_retrieval": 2, **ASKED, **FOUND}
 RETRAINED = {"train": 1, "evaluate_retrieval": 1, "check_equivalence": 1, "count_gpu_hours": 1, **FOUND}
@@ -238,7 +238,7 @@ def append(path, text):
 
 
 def change(folder, override):
-    """Lay another configuration over the slice."""
+    """Lay an overlay over the slice, and return the arguments of Snakemake."""
     path = folder / "tests" / "change.yaml"
     path.write_text(yaml.safe_dump(override))
     return [*SLICE, "tests/change.yaml"]
@@ -301,7 +301,7 @@ CODE_EDITS = {
         "\nFAINT = 'red'\n",
         {"draw_figures": 1, "draw_queries": 1, "write_page": 1, "all": 1},
     ),
-    # What reads results scores their answers again.
+    # Code that reads results scores their answers again.
     "a scorer": ("workflow/slq/evaluation/answer_matching.py", "\nMORE = 1\n", {**ASKED, **FOUND, **AUDITED}),
     "how an image becomes a message": (
         "workflow/slq/caching/feature_cache.py",
@@ -334,7 +334,7 @@ def test_an_edit_of_the_code_re_runs_its_stage(edited, edit):
 
 
 def test_pinned_code_keeps_results_and_tables_say_which(edited):
-    """An update in the middle of a real run: what is there stays, and the tables say that it is of other code."""
+    """After an update in the middle of a run, finished results stay, and tables mark them as results of other code."""
     append(edited / "workflow/slq/training/loss.py", "\nEPSILON = 1e-6\n")
     pinned = [*SLICE, "--config", "code=pinned"]
     assert planned(edited, *SLICE) == for_this_machine(RETRAINED)
@@ -350,7 +350,7 @@ def test_pinned_code_keeps_results_and_tables_say_which(edited):
 
 
 def test_select_names_the_best_rate_on_val_and_changes_no_run(edited):
-    """Every rate of the grid is tried; one at which the loss leaves the finite is recorded as failed, not hidden."""
+    """Every rate of the grid is tried; a rate whose loss becomes infinite or NaN is recorded as failed."""
     rates = [1.0e30, 0.003, 0.03]
     override = change(edited, mini(lr_sweep={"learning_rates": rates}))
     answer = snakemake(edited, *override, "--", "lr_sweep")
@@ -367,7 +367,7 @@ def test_select_names_the_best_rate_on_val_and_changes_no_run(edited):
 
 
 def test_tables_from_a_clone_of_the_results(finished, tmp_path):
-    """Results committed, cloned, without scratch: tables and figures made for real, to the same bytes, in seconds."""
+    """A clone of committed results, without scratch, gives tables and figures with the same bytes in seconds."""
     source = shutil.copytree(finished, tmp_path / "source", ignore=shutil.ignore_patterns("scratch", ".snakemake"))
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
     for command in (["init", "-q"], ["add", "-A"], ["add", "-f", "results"], ["commit", "-qm", "all"]):
@@ -386,7 +386,7 @@ def test_tables_from_a_clone_of_the_results(finished, tmp_path):
 
 
 def test_copied_results_beside_newer_data_are_shown_and_not_made_again(finished, tmp_path):
-    """As they are on the cluster that made them, without Snakemake's notes, and one prepared split touched since."""
+    """The results are copied without Snakemake's metadata, and one prepared split was touched later."""
     copy = shutil.copytree(finished, tmp_path / "copy", symlinks=True, ignore=shutil.ignore_patterns(".snakemake"))
     shutil.rmtree(copy / "paper_tables/mini")
     (copy / "scratch/data/mini-coco/test/manifest.json").touch()
@@ -417,7 +417,7 @@ def test_a_backbone_without_weights_stops_before_any_job(edited):
 
 
 def test_a_local_backbone_runs_like_a_pre_trained_one(edited):
-    """A folder like a hub snapshot, adopted by name, gives the numbers of the backbone that it is a copy of."""
+    """A backbone adopted from a local snapshot folder gives the same numbers as the original."""
     shutil.copytree(edited / "scratch/backbones/mini-internvl", edited / "snapshot")
     backbones = {"mine": {"label": "mine", "paper_row": "InternVL3-1B", "family": "internvl", "local_dir": "snapshot"}}
     targets = [f"results/mini/mine/slq/seed1/retrieval/mini-{name}.json" for name in ("coco", "flickr30k")]
@@ -432,7 +432,7 @@ def test_a_local_backbone_runs_like_a_pre_trained_one(edited):
 
 
 def test_a_leak_stops_before_any_training(edited):
-    """A local training split that holds a test id, adopted by the workflow: one message, nothing trained."""
+    """A local training split that contains a test id is refused with one message, and nothing is trained."""
     data = edited / "data" / "mine"
     for split in ("train", "val", "test"):
         shutil.copytree(edited / "scratch/data/mini-coco" / split, data / split)
