@@ -1,5 +1,4 @@
-"""Gemma 3 (`Gemma3ForConditionalGeneration`): square images, image tokens that attend to each other,
-and windowed attention in most layers."""
+"""Gemma 3 (`Gemma3ForConditionalGeneration`): square images, bidirectional image tokens, mostly windowed layers."""
 
 from typing import Any
 
