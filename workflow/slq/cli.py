@@ -33,8 +33,10 @@ def forecast(args: argparse.Namespace) -> None:
     """Forecast the cost of a preset from the sizes of its models and datasets."""
     from slq.config.cost_settings import forecast_settings
     from slq.cost.forecast_table import print_forecast
+    from slq.cost.measured_speed import apply_bench
 
-    print_forecast(forecast_settings(_load_config(args)))
+    settings = forecast_settings(_load_config(args))
+    print_forecast(apply_bench(settings, args.bench) if args.bench else settings)
 
 
 def bench(args: argparse.Namespace) -> None:
@@ -48,7 +50,7 @@ def bench(args: argparse.Namespace) -> None:
     if args.backbone not in config["backbones"]:
         known = ", ".join(config["backbones"])
         raise SlqError(f"--backbone {args.backbone}: not under `backbones`; expected one of {known}")
-    settings = train_step_settings(config, args.backbone, args.batch, args.dtype)
+    settings = train_step_settings(config, args.backbone, args.batch, args.dtype, args.whole_step)
     timings = bench_train_step(settings, args.variants or list_variants(settings), args.repeats, args.folder)
     print(format_step_table(timings))
     if args.json:
@@ -183,6 +185,8 @@ SEEDS_HELP = (
     "Compare only runs of these seeds: one seed for A and one for B, or one for both. Base, which has no seed, is "
     "included; baselines are not. Default: all seeds."
 )
+BENCH_FILES_HELP = "Files of `slq bench --json` on one device; their speeds replace accounting.mfu."
+WHOLE_STEP_HELP = "Time a step of the preset's training: micro-batches, GradCache and gradient checkpointing."
 DTYPES = ["float32", "bfloat16", "float64"]
 COMMANDS: dict[Callable[[argparse.Namespace], None], list[Argument]] = {
     doctor: [
@@ -196,12 +200,17 @@ COMMANDS: dict[Callable[[argparse.Namespace], None], list[Argument]] = {
             metavar="KEY=VALUE",
         ),
     ],
-    forecast: [CONFIG, argument("--preset", "Preset to forecast. Default: that of the configuration.")],
+    forecast: [
+        CONFIG,
+        argument("--preset", "Preset to forecast. Default: that of the configuration."),
+        argument("--bench", BENCH_FILES_HELP, type=Path, nargs="+", metavar="FILE"),
+    ],
     bench: [
         CONFIG,
         argument("--preset", "Preset whose training set and query count are used. Default: paper.", default="paper"),
         argument("--backbone", "Backbone whose shape is used; the weights are random.", required=True),
-        argument("--batch", "Images per step. Default: 4.", type=int, default=4),
+        argument("--batch", "Pairs per step. Default: 4; with --whole-step the preset's.", type=int),
+        argument("--whole-step", WHOLE_STEP_HELP, action="store_true"),
         argument("--repeats", "Timed steps; their median is reported. Default: 5.", type=int, default=5),
         argument("--dtype", "Data type of the weights. Default: float32.", default="float32", choices=DTYPES),
         argument("--threads", "CPU threads. Default: all.", type=int),

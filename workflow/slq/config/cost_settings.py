@@ -10,6 +10,7 @@ from slq.config.runs import list_run_seeds, merge_training_resources, merge_trai
 from slq.methods.registry import BASE
 
 NO_PIXEL_LIMIT = 1e12  # pixels
+BENCH_BATCH = 4  # pairs
 SCHEDULE_KEYS = ("learning_rate", "warmup_steps")  # hyperparameters of every method that do not change its cost
 
 
@@ -56,10 +57,17 @@ def ledger_settings(config: Config) -> Config:
     )
 
 
-def train_step_settings(config: Config, backbone: str, batch: int, dtype: str) -> Config:
+def train_step_settings(
+    config: Config, backbone: str, batch: int | None, dtype: str, whole_step: bool = False
+) -> Config:
     """Return the settings of `slq bench`: a backbone's sizes, and batches with as many captions as in training.
 
     The number of captions per image is that of the preset's training set.
+
+    Args:
+        batch: pairs of a step; None for BENCH_BATCH or, of a whole step, the preset's.
+        whole_step: whether a step is taken as the preset trains, in micro-batches with its GradCache and gradient
+            checkpointing, and not at once and without memory saving.
 
     Raises:
         SlqError: config.yaml lacks the number of images or texts of the training set, or the proposed method has no
@@ -78,13 +86,19 @@ def train_step_settings(config: Config, backbone: str, batch: int, dtype: str) -
             "with queries"
         )
     images, texts = size["images"]["train"], size["texts"]["train"]
+    methods = [name for name in preset["hyperparameters"] if name == method_entry(preset, name).method.name]
+    training = {name: merge_training_settings(preset, entry, name) for name in methods}
+    own = training[config["proposed_method"]]
+    batch = batch or (own["batch_size"] if whole_step else BENCH_BATCH)
     return {
         "backbone": backbone,
         "family": entry["family"],
         "architecture": architecture(config, backbone),
         "dtype": dtype,
         "batch": batch,
-        "micro_batch_size": batch,
+        "micro_batch_size": min(batch, own["micro_batch_size"]) if whole_step else batch,
+        "grad_cache": whole_step and own["grad_cache"],
+        "gradient_checkpointing": [name for name in methods if whole_step and training[name]["gradient_checkpointing"]],
         "captions": round(texts / images),
         "pairs": texts * preset["training"]["epochs"],
         "pixels": size["pixels"],

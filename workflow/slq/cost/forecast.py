@@ -8,6 +8,7 @@ from typing import Any
 from slq.cost.architecture import Architecture, UnknownCostError, read_architecture
 from slq.cost.dataset_sizes import require_dataset_size
 from slq.cost.flops import TokenTotals, embed_flops, find_settings_method, method_plan, total_flops, train_flops
+from slq.cost.measured_speed import Speed, bench_variant
 from slq.cost.memory import DTYPE_BYTES, GB, MemoryEstimate
 from slq.methods.plan import ComputePlan
 from slq.methods.registry import BASE
@@ -94,7 +95,7 @@ def forecast_preset(settings: Settings) -> tuple[list[RunForecast], list[CacheFo
     """Forecast every run, by backbone and method in the order of Table 3, and the size of each backbone's image cache.
 
     Args:
-        settings: from `cost_settings.forecast_settings`.
+        settings: from `cost_settings.forecast_settings`, possibly with measured speeds (`measured_speed.apply_bench`).
 
     Raises:
         UnknownCostError: a size is missing (the message names its key in config.yaml), or a backbone has no closed
@@ -172,7 +173,7 @@ class BackboneCostModel:
 
     def forecast_run(self, method: str) -> RunForecast:
         """Forecast the cost of a run of a method."""
-        training, plan, speed = self.backbone["training"][method], self._compute_plan(method), self._speed()
+        training, plan, speed = self.backbone["training"][method], self._compute_plan(method), self._speed(method)
         epochs, size = training["epochs"], training["batch_size"]
         pairs = self.train_dataset_size["texts"]["train"] // size * size * epochs if plan.num_trainable else 0
 
@@ -261,11 +262,24 @@ class BackboneCostModel:
             ]
         return options
 
-    def _speed(self) -> Range | None:
-        """Return a low and a high estimate of the device's FLOP/s (MFU times peak); None if the peak is unknown."""
+    def _speed(self, method: str) -> Range | None:
+        """Return the device's FLOP/s, low and high: measured, or as shares (MFU) of its peak.
+
+        None if nothing was measured and the peak is unknown.
+        """
+        if "measured_speeds" in self.settings:
+            speed = self.find_measured_speed(method)
+            return Range(speed.low, speed.high)
         peak = self.settings["peak_tflops"]
         low, high = self.settings["mfu"]
         return Range(low * peak * 1e12, high * peak * 1e12) if peak else None
+
+    def find_measured_speed(self, method: str) -> Speed:
+        """Return the speed of a method's run that `slq bench` measured, or its estimate from other measurements."""
+        image_cache = self.backbone["training"][method]["image_cache"]
+        variant = bench_variant(find_settings_method(self.settings, method), image_cache)
+        speed: Speed = self.settings["measured_speeds"].find_speed(self.backbone["name"], variant)
+        return speed
 
     def _evaluation_flops(self, method: str, plan: ComputePlan) -> float:
         """Compute the FLOPs of embedding every retrieval dataset, and of the prefill of every question with images."""

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from slq.cost.forecast import CacheForecast, Range, RunForecast, forecast_preset, wall_hours
+from slq.cost.forecast import BackboneCostModel, CacheForecast, Range, RunForecast, forecast_preset, wall_hours
+from slq.cost.measured_speed import MeasuredSpeeds, Speed
 from slq.methods.registry import BASE, find_method
 
 OPTION_TITLES = {"no_memory_saving": "max mem", **{name: name for name in ("released", "features", "batch", "kv")}}
@@ -24,11 +25,12 @@ def format_forecast(settings: Mapping[str, Any], runs: Sequence[RunForecast], ca
         variants[run.method]["label"] if run.method in variants else find_method(run.method).label for run in runs
     ]
     longest = max(map(len, labels))
+    notes = _measured_speed_lines(settings) if "measured_speeds" in settings else _note_lines(settings)
     backbones = max(WIDTHS[0], *(len(run.label) + 1 for run in runs))
     widths = (backbones, WIDTHS[1] if longest <= WIDTHS[1] else longest + 1, *WIDTHS[2:])
     lines = [f"{_format_columns(COLUMN_GROUPS[:-1], widths)}  {COLUMN_GROUPS[-1]}", _format_columns(COLUMNS, widths)]
     lines += [_format_columns(_run_values(run, label), widths) for run, label in zip(runs, labels, strict=True)]
-    return "\n".join([*lines, "", *summary_lines(settings, runs), "", *_cache_lines(caches), *_note_lines(settings)])
+    return "\n".join([*lines, "", *summary_lines(settings, runs), "", *_cache_lines(caches), *notes])
 
 
 def _format_columns(values: Sequence[str], widths: Sequence[int]) -> str:
@@ -110,6 +112,24 @@ def _cache_lines(caches: Sequence[CacheForecast]) -> list[str]:
         sizes = f"{cache.features_gb:11,.1f} GB{cache.kv_gb:8,.1f} GB{speed:>13}{cache.batch_gb:16,.1f} GB"
         lines.append(f"{cache.label:<{width}}{sizes}")
     return lines
+
+
+def _measured_speed_lines(settings: Mapping[str, Any]) -> list[str]:
+    """Format the speeds that `slq bench` measured, and those estimated from them, each with its error."""
+    speeds: MeasuredSpeeds = settings["measured_speeds"]
+    lines = ["", f"TFLOP/s of {speeds.device} in {speeds.dtype} as slq bench measured, * estimated from other runs:"]
+    for backbone in settings["backbones"]:
+        cost_model = BackboneCostModel(settings, backbone)
+        methods = (name for name in settings["methods"] if name != BASE)
+        cells = (f"{name} {_format_speed(cost_model.find_measured_speed(name))}" for name in methods)
+        lines.append(f"{backbone['label']}: {', '.join(cells)}")
+    return lines
+
+
+def _format_speed(speed: Speed) -> str:
+    """Format a speed in TFLOP/s with half of its range, as `412 ±3%`, and an asterisk if it is an estimate."""
+    error = (speed.high - speed.low) / 2 / speed.median
+    return f"{speed.median / 1e12:.3g} ±{error:.0%}{'' if speed.is_measured else '*'}"
 
 
 def _note_lines(settings: Mapping[str, Any]) -> list[str]:

@@ -23,7 +23,7 @@ from slq.models.backbone import Backbone
 from slq.models.prefix import Message, TokenizedMessage
 from slq.models.retriever import LatentQueryRetriever, initial_queries
 from slq.training.distributed import DistributedContext
-from slq.training.execution import upcast_trainable_parameters
+from slq.training.execution import enable_gradient_checkpointing, upcast_trainable_parameters
 from slq.training.grad_cache import PreviousImages, compute_loss_and_gradients
 from slq.training.pairs import Pair, TokenCountsByInput, count_pair_tokens
 
@@ -45,10 +45,11 @@ class StepVariant:
         Args:
             read_batches: reads the batches; called once per repetition.
             plan: the compute plan of a message that is not cached yet.
-            settings: micro_batch_size, temperature.
+            settings: micro_batch_size, grad_cache, temperature.
         """
-        self.name, self.retriever, self.read_batches, self.plan = name, retriever, read_batches, plan
-        self.settings = {"grad_cache": False, "mask_same_image": False, **settings}
+        self.name, self.retriever, self.read_batches = name, retriever, read_batches
+        self.plan = replace(plan, num_forward_passes=2 if settings["grad_cache"] else 1)
+        self.settings = {"mask_same_image": False, **settings}
         self.optimizer = torch.optim.AdamW(retriever.trainable_parameters(), lr=0.0, fused=True)
 
     def take_steps(self) -> None:
@@ -111,7 +112,8 @@ def build_variants(
 
     Args:
         batches: one batch per caption of an image; `batch` trains on all of them in turn, the others on the first.
-        settings: queries, hyperparameters (by method), micro_batch_size, temperature.
+        settings: queries, hyperparameters (by method), micro_batch_size, grad_cache, temperature, and the methods with
+            gradient_checkpointing.
         folder: the folder that `kv_disk` writes its shard to and reads from.
     """
     first = batches[0]
@@ -120,7 +122,7 @@ def build_variants(
     slq = LatentQueryRetriever(backbone, queries)
     plan = ComputePlan(num_trainable=queries.numel(), num_queries=settings["queries"])
     architecture = read_architecture(settings["architecture"])
-    step_settings = {key: settings[key] for key in ("micro_batch_size", "temperature")}
+    step_settings = {key: settings[key] for key in ("micro_batch_size", "grad_cache", "temperature")}
 
     def build_variant(name: str) -> StepVariant:
         """Build the variant with a given name."""
@@ -130,9 +132,11 @@ def build_variants(
                 raise SlqError(f"--variants {name}: expected any of {expected}; a method needs its hyperparameters")
             retriever = build_retriever(name, share_weights(backbone), settings["hyperparameters"][name], seed=1)
             upcast_trainable_parameters(retriever)
-            return StepVariant(
-                name, retriever, lambda: [first], method_plan(settings, name, architecture), step_settings
-            )
+            checkpointing = name in settings["gradient_checkpointing"]
+            if checkpointing:
+                enable_gradient_checkpointing(retriever, name)
+            own_plan = replace(method_plan(settings, name, architecture), checkpointing=checkpointing)
+            return StepVariant(name, retriever, lambda: [first], own_plan, step_settings)
         if name == "reference":
             released_plan = replace(plan, whole_sequence=True)
             return StepVariant(
