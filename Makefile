@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # Rules and tests call slq and snakemake by name, so they must be found on PATH.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: home reproduce report trace pretrain install test test-all test-slurm mutants lint check clean
+.PHONY: home reproduce report trace pretrain install test test-all test-slurm test-gpu mutants lint check clean
 
 # Snakemake creates a cache folder in HOME before it reads this repository.
 home:
@@ -57,6 +57,11 @@ test-all: $(STAMP)
 # take 40 minutes and need root and Debian's packages slurm-wlm, munge, slurmdbd and mariadb-server.
 test-slurm: $(STAMP)
 	SLQ_NEEDS_SLURM=1 $(BIN)/pytest -q -m "slurm or not slurm" tests/workflow/test_cluster.py tests/workflow/test_cluster_accounts.py $(ARGS)
+
+# The paper's shapes on one GPU, in at most 8 minutes: correctness, speed and memory, written to docs/gpu.md. The same
+# command continues after an interruption. On a machine with other packages: python3 tests/gpu/run.py
+test-gpu: $(STAMP)
+	@$(BIN)/python tests/gpu/run.py $(ARGS)
 
 # Mutation tests (tests/mutants): each mutant breaks one behaviour in a copy of the code, and its tests must fail.
 # All mutants, or those of the given names or packages: make mutants ARGS="NAME|PACKAGE ... -j 4 --why"
