@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,7 +143,26 @@ def test_other_bytes_after_a_resume_fail(monkeypatch, tmp_path):
     worker.write_text(f"import sys; sys.path.insert(0, {str(stages.WORKER.parent)!r})\n" + changed)
     monkeypatch.setattr(stages, "WORKER", worker)
     with pytest.raises(AssertionError, match="slq: killed and resumed, it learns other bytes"):
-        stages.check_resume(replace(stages.SMALL, rows=4))
+        stages.check_resume(stages.SMALL, ["slq"])
+
+
+def test_a_step_that_does_not_fit_is_timed_with_fewer_pairs(monkeypatch):
+    """The released algorithm at 8B: 64 and 32 pairs do not fit; a device that is too small is reported as such."""
+    tried = []
+
+    def bench(settings, variants, repeats, folder):
+        tried.append(settings["batch"])
+        if settings["batch"] > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+        return {"batch": settings["batch"]}
+
+    monkeypatch.setattr(stages, "bench_train_step", bench)
+    fits = 16
+    found = stages.measure_step(stages.PAPER, "InternVL3-8B")
+    assert found == {"bench": {"batch": 16}, "out of memory at": [64, 32]} and tried == [64, 32, 16]
+    fits = 0
+    found = stages.measure_step(stages.PAPER, "InternVL3-8B")
+    assert found["out of memory"] == "CUDA out of memory" and "bench" not in found
 
 
 @pytest.mark.slow
