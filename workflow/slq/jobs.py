@@ -195,7 +195,7 @@ def configure_libraries(num_threads: int | None = None, num_processes: int = 1, 
     ensure_user_name()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # PEFT asks transformers for the old name of a property: nothing that a user could do about it.
+    # PEFT reads a property of transformers by its old name; a user cannot change that.
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     if not allow_network:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -231,7 +231,7 @@ class LogHandler(LogHandlerBase):
         try:
             self.stream.write(text.encode(encoding, "replace").decode(encoding))
             self.stream.flush()
-        except BrokenPipeError:  # the reader, such as `head`, has closed the pipe; the jobs go on without it
+        except BrokenPipeError:  # the reader, such as `head`, has closed the pipe; the jobs continue
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
 

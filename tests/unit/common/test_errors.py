@@ -145,7 +145,7 @@ def test_a_user_without_a_name_and_a_home_gets_what_others_get(tmp_path):
     folder = give_away(tmp_path)
     words = ["slq.cli", "forecast", "--config", str(ROOT / "config.yaml")]
     answer = call_as_nobody(folder, *words, PYTHONPATH=str(ROOT / "workflow"))
-    assert answer.returncode == 0 and "What is cached:" in answer.stdout, answer.stdout
+    assert answer.returncode == 0 and "Image caches:" in answer.stdout, answer.stdout
 
 
 def test_a_repository_of_another_owner_is_said_with_the_command_that_permits_it(monkeypatch, capsys, tmp_path):

@@ -194,7 +194,7 @@ BAD = [
     ("sources.mmmu.parts[0].model", "a/b", "sources.mmmu.parts[0] must have exactly one of model, dataset, archive"),
     ("sources.mmmu.parts[0].dataset", "mmmu", "sources.mmmu.parts[0].dataset is 'mmmu'; expected something like"),
     ("sources.mmmu.parts[0].revision", REMOVE, "sources.mmmu.parts[0].revision is missing; 'dataset' needs it"),
-    ("sources.mmmu.parts[0].bytes", 1, "parts[0].bytes does not apply to a repository on the hub; take it out"),
+    ("sources.mmmu.parts[0].bytes", 1, "parts[0].bytes does not apply to a repository on the hub; remove it"),
     ("sources.coco.parts[0].hash", "0da8c0bd", "sources.coco.parts[0].hash is '0da8c0bd'; expected something like"),
     ("sources.coco.parts[0].files[0]", "/etc/*", "sources.coco.parts[0].files[0] is '/etc/*'; expected something like"),
     ("sources.coco.parts[0].archive", "file:///a.zip", "parts[0].archive is 'file:///a.zip'; expected something like"),
@@ -228,7 +228,7 @@ BAD = [
     (
         "datasets.coco.splits.test.types",
         3,
-        "datasets.coco.splits.test.types does not apply to a retrieval dataset; take it out",
+        "datasets.coco.splits.test.types does not apply to a retrieval dataset; remove it",
     ),
     (
         "datasets.mmmu.splits.test.captions",
@@ -275,14 +275,14 @@ BAD = [
     ),
     ("datasets.coco.table_variant", REMOVE, "datasets.coco.table_variant is missing"),
     ("datasets.flickr30k.table_variant", "all", "datasets.flickr30k.variants is missing"),
-    ("datasets.mmmu.same_image", "row", "datasets.mmmu.same_image does not apply to a retention dataset; take it out"),
+    ("datasets.mmmu.same_image", "row", "datasets.mmmu.same_image does not apply to a retention dataset; remove it"),
     ("datasets.mini-coco.variants.folds.fold", 30, "variants.folds.fold is 30, which does not divide the 200 images"),
     # layout of the hub's questions
     ("datasets.mmmu.hub_layout", "mmu", "datasets.mmmu.hub_layout is 'mmu'; did you mean 'mmmu'?"),
     (
         "datasets.coco.hub_layout",
         "mmmu",
-        "datasets.coco.hub_layout does not apply to a retrieval dataset; take it out",
+        "datasets.coco.hub_layout does not apply to a retrieval dataset; remove it",
     ),
     (
         "datasets.mini-ocrbench.synthetic.signs.test",
@@ -316,7 +316,7 @@ BAD = [
     (
         "datasets.mini-mmmu.synthetic.words",
         "knowledge",
-        "datasets.mini-mmmu.synthetic.words does not apply to a retention dataset; take it out",
+        "datasets.mini-mmmu.synthetic.words does not apply to a retention dataset; remove it",
     ),
     ("datasets.mine", QUERIES, "datasets.mine.images_of is missing; queries are about the images of a dataset"),
     (
@@ -338,7 +338,7 @@ BAD = [
     (
         "sources.InternVL3-1B.parts[0].revision",
         "main",
-        "sources.InternVL3-1B.parts[0].from_listing needs a commit as revision, and revision is 'main'; take it out",
+        "sources.InternVL3-1B.parts[0].from_listing needs a commit as revision, and revision is 'main'; remove it",
     ),
     ("presets.mini.train_dataset", "mini-karr", "which has no split 'train' (datasets.mini-karr)"),
     (

@@ -163,7 +163,7 @@ FAULTS = {
     ),
     "scorers without questions": (
         {"datasets": {"mini-coco": {"scored_as": "mmmu"}}},
-        r"datasets.mini-coco.scored_as does not apply to a retrieval dataset; take it out",
+        r"datasets.mini-coco.scored_as does not apply to a retrieval dataset; remove it",
     ),
     "a column, and another's scorers": (
         {"datasets": {"mini-realworldqa": {"scored_as": "mmmu"}}},

@@ -149,7 +149,7 @@ def test_a_long_label_leaves_the_columns_beside_it(paper):
         "SLQ",
         "52.0",
     }
-    table = lines[next(n for n, line in enumerate(lines) if line.startswith("What is cached:")) :][1:5]
+    table = lines[next(n for n, line in enumerate(lines) if line.startswith("Image caches:")) :][1:5]
     assert len({line.index(" GB") for line in table}) == 1
 
 

@@ -137,7 +137,7 @@ def test_the_runs_of_a_set_are_scored_anew_where_its_disputed_items_change(raw_c
     config["datasets"]["mmmu"]["disputed"] = []
     assert job_settings.retention_settings(config, "InternVL3-1B") != before
     config["datasets"]["coco"]["disputed"] = ["1"]
-    with pytest.raises(SlqError, match=r"datasets\.coco\.disputed does not apply to a retrieval dataset; take it out"):
+    with pytest.raises(SlqError, match=r"datasets\.coco\.disputed does not apply to a retrieval dataset; remove it"):
         validate_config(config)
 
 
@@ -159,4 +159,5 @@ def test_tables_name_the_commit_and_the_scores_for_either_answer(tmp_path):
 
 def test_tables_of_sets_that_are_drawn_have_no_such_note(tmp_path):
     found = tables(MINI, mini_results(tmp_path))
-    assert not [note for table in found.values() for note in table.notes if "fetched" in note or "corrected" in note]
+    notes = [note for table in found.values() for note in table.notes]
+    assert not [note for note in notes if "fetched" in note or "were corrected" in note]

@@ -88,7 +88,7 @@ def test_whole_batches_are_asked_in_the_order_of_the_set(slice_, preset):
 
 
 def test_the_same_check_fails_for_lora(slice_, preset):
-    message = r"^mini-mmmu: item 'validation_\w+': the reply with the adapter loaded is '.*', but the unmodified"
+    message = r"^mini-mmmu: item 'validation_\w+': the reply with the adapter loaded is '.*', but the untouched"
     with pytest.raises(SlqError, match=message):
         run_prove(slice_, preset, "lora")
 

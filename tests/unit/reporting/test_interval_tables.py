@@ -119,7 +119,7 @@ def test_slq_can_be_lower(results: Path) -> None:
 def test_clean_and_leaked_images_where_the_audit_names_some(results: Path) -> None:
     clean = tables(LAYOUT, results)
     assert not any(row.endswith(("clean", "leaked")) for row in rows(clean["counts"]))
-    none = "The audit found no test image, by number, photo, bytes or look, in the training set."
+    none = "The audit found no test image, by id, photo, bytes or appearance, in the training set."
     assert clean["counts"].notes[-1] == none
     write_audit(results, c=["0", "1", "2", "4"], r=["q0"])
     leaked = tables(LAYOUT, results)

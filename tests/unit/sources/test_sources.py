@@ -72,7 +72,7 @@ def test_every_place_has_the_same_sizes(table):
     """README.md and docs/data.md quote the total of `slq sources` word for word; docs/data.md has each source's GB."""
     rows, tail = table("--preset", "paper")
     words = tail.splitlines()[0].removeprefix("not here yet: ")
-    assert words == "89.5 GB of disk, and for a while 13.5 GB more, while an archive is unpacked"
+    assert words == "89.5 GB of disk, and 13.5 GB more while an archive is unpacked"
     readme, page = (" ".join((ROOT / name).read_text().split()) for name in ("README.md", "docs/data.md"))
     assert words in readme and words in page
     block = (ROOT / "docs/data.md").read_text().partition("$ slq sources")[2].partition("\n\n")[0].splitlines()[2:]

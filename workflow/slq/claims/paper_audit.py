@@ -42,7 +42,7 @@ CHECKS = (
         lambda paper: consistency.check_marks(paper.table("table3"), "Table 3"),
     ),
     PaperCheck("parameters", "Counts of trained parameters in Table 3", costs.check_parameter_counts),
-    PaperCheck("shares", "Scores that are no rounded share of the questions", consistency.check_shares),
+    PaperCheck("shares", "Scores that are not a rounded share of the questions", consistency.check_shares),
     PaperCheck("base", "Scores equal to those of the untouched backbone", consistency.check_base_scores),
     PaperCheck("noise", "Differences within sampling noise", consistency.check_sampling_noise),
     PaperCheck("hours", "GPU hours against FLOPs", costs.check_training_hours),

@@ -9,7 +9,7 @@ from slq.methods.registry import BASE, find_method
 
 OPTION_TITLES = {"no_memory_saving": "max mem", **{name: name for name in ("released", "features", "batch", "kv")}}
 COLUMNS = ("Backbone", "Method", "PFLOP", "train h", "eval h", "GB/device", "disk", *OPTION_TITLES.values())
-COLUMN_GROUPS = ("", "", "", "one run", "one run", "set/max", "GB", "", "training otherwise, in shares")
+COLUMN_GROUPS = ("", "", "", "one run", "one run", "set/max", "GB", "", "other ways to train, relative FLOPs")
 WIDTHS = (14, 7, 7, 10, 10, 10, 5, 8, 9, 9, 6, 5)  # their sum is 100
 
 
@@ -105,7 +105,7 @@ def _cache_lines(caches: Sequence[CacheForecast]) -> list[str]:
         return []
     width = max(20, *(len(cache.label) + 1 for cache in caches))
     lines = [
-        f"{'What is cached:':<{width}}{'features, disk':>14}{'kv, disk':>11}{'kv, to read':>13}{'batch, device':>19}"
+        f"{'Image caches:':<{width}}{'features, disk':>14}{'kv, disk':>11}{'kv, to read':>13}{'batch, device':>19}"
     ]
     for cache in caches:
         speed = "-" if cache.read_bandwidth is None else f"{cache.read_bandwidth:,.1f} GB/s"

@@ -1,4 +1,4 @@
-"""Equivalence check: a run answers exactly as the unmodified backbone, so that it may inherit base's answers.
+"""Equivalence check: a run answers exactly as the untouched backbone, so that it may inherit base's answers.
 
 The check has three conditions:
 - The hash of the backbone's weights is the same before training, after training, now, and with the adapter loaded.
@@ -195,7 +195,7 @@ def require_same_replies(
             decoded = [backbone.tokenizer.decode(ids) for ids in (after, before)]
             raise SlqError(
                 f"{sample.name}: item {item['id']!r}: the reply with the adapter loaded is {decoded[0]!r}, but the "
-                f"unmodified backbone's reply is {decoded[1]!r}: not equivalent"
+                f"untouched backbone's reply is {decoded[1]!r}: not equivalent"
             )
 
 

@@ -67,7 +67,7 @@ def check_freshness(path: Path, content: Mapping[str, Any]) -> Freshness:
     if path.parent.name not in METRICS_FOLDERS:
         return Freshness(path)
     if not isinstance(content.get("inputs", {}), Mapping):
-        raise SlqError(f"{path}: key inputs is {content['inputs']!r}; expected hashes by name: create the file again")
+        raise SlqError(f"{path}: key inputs is {content['inputs']!r}; expected hashes by name; make the file again")
     if conflicting_files := _find_conflicting_adapters(path, content):
         return Freshness(
             path, f"is not of this run: it is of another adapter (inputs.adapter) than {conflicting_files}"

@@ -118,7 +118,7 @@ def parse_mmmu_lmms_eval(reply: str, options: Sequence[str]) -> ParsedOption:
 def parse_last_option(reply: str, options: Sequence[str], steps: Sequence[tuple[str, str, str]]) -> ParsedOption:
     """Parse the last of the options that the first successful step finds.
 
-    Positions are compared in a form of their own (the third entry of a step). An option without a match in this form is
+    Positions are compared in a separate form (the third entry of a step). An option without a match in this form is
     treated as the earliest, and of equal positions the first option is used.
 
     Args:

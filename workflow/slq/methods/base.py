@@ -1,4 +1,4 @@
-"""Base: the unmodified backbone with last-token pooling, the zero-shot control for every other method."""
+"""Base: the untouched backbone with last-token pooling, the zero-shot control for every other method."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -8,7 +8,7 @@ from slq.methods.registry import ExportTarget, Method
 
 
 class Base(Method):
-    """The unmodified backbone with last-token pooling; no weight is trained."""
+    """The untouched backbone with last-token pooling; no weight is trained."""
 
     label = "Base"
     color = "#6e6e6e"

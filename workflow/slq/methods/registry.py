@@ -15,7 +15,7 @@ from slq.common.errors import SlqError
 from slq.common.registry import find_class
 from slq.methods.plan import ComputePlan
 
-BASE = "base"  # the unmodified backbone
+BASE = "base"  # the untouched backbone
 NO_METHODS = ("registry", "plan", "adapter")  # modules of this package that do not define a method
 
 
@@ -95,7 +95,7 @@ class Method(ABC):
 
     @property
     def trains(self) -> bool:
-        """Whether the method trains any parameters; only base does not (zero-shot read-outs are no methods)."""
+        """Whether the method trains any parameters; only base does not (zero-shot read-outs are not methods)."""
         return self.name != BASE
 
     @property

@@ -23,8 +23,8 @@ class SharedLatentQueries(Method):
     changes_backbone = False
     image_caches = ("none", "features", "batch", "kv")
     card_description = (
-        "Its {read_out} learned queries ({trainable:,} numbers) stand behind the prompt as\n"
-        "tokens; a vector is the mean of their last hidden states. The model itself is untouched, and answers "
+        "Its {read_out} learned queries ({trainable:,} numbers) follow the prompt as\n"
+        "tokens. A vector is the mean of their last hidden states. The model itself is unchanged, and answers "
         "questions as before."
     )
     card_prompt_end = "the queries"

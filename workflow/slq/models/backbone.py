@@ -124,7 +124,7 @@ def save_part(part: Any, folder: Path) -> None:
     try:
         part.save_pretrained(folder)
     except (OSError, SafetensorError) as error:
-        raise SlqError(f"{folder}: cannot be written: {error}; free some disk space") from error
+        raise SlqError(f"{folder}: cannot be written: {error}; free disk space") from error
 
 
 def load_pretrained(auto_class: Any, folder: Path, dtype: torch.dtype) -> Any:

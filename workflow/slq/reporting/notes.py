@@ -13,7 +13,7 @@ from slq.results.record import Record
 LEAK_EXPLANATION = (
     "Clean, leaked: only queries of images that are not, or are, in the training set, ranked in the whole gallery."
 )
-MATCHED_BY = "by number, photo, bytes or look"
+MATCHED_BY = "by id, photo, bytes or appearance"
 UNTRAINED_NOTE = "Nothing is trained. Test images seen: not stated for the backbone."
 DISPUTED_BOUNDS = (
     "{dataset}: the published answers to {ids} were corrected; scores use the answers as fetched. "

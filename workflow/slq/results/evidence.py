@@ -9,7 +9,7 @@ from slq.results.cells import ABSENT, EMPTY_STATES, TableCell, empty_cell
 
 
 def evidence(row: Any) -> pd.DataFrame | TableCell:
-    """Read the ranks or answers that a number was computed from, or return an empty cell with the reason they lack.
+    """Read the ranks or answers that a number was computed from, or an empty cell with the reason if they are missing.
 
     Args:
         row: a row of `slq.results.load.load`

@@ -21,7 +21,7 @@ class DiskSpace:
 
     def __str__(self) -> str:
         """Return a phrase with both numbers, which README.md and docs/data.md repeat."""
-        more = f", and for a while {self.unpacking:.1f} GB more, while an archive is unpacked"
+        more = f", and {self.unpacking:.1f} GB more while an archive is unpacked"
         return f"{self.files:.1f} GB of disk{more if self.unpacking else ''}"
 
 

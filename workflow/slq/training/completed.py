@@ -1,6 +1,6 @@
-"""Record of a finished run in scratch, from which the outputs are restored when Snakemake reruns the job.
+"""Record of a finished run in scratch, from which the outputs are restored when Snakemake re-runs the job.
 
-Snakemake removes the declared outputs of a job before it reruns the job; without the record the run would be trained
+Snakemake removes the declared outputs of a job before it re-runs the job; without the record the run would be trained
 again.
 """
 

@@ -1,4 +1,4 @@
-"""run.json, the record of a run: for trained runs, and for the unmodified backbone, which is not trained."""
+"""run.json, the record of a run: for trained runs, and for the untouched backbone, which is not trained."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ SCHEMA = 2
 
 
 def register_base(settings: dict[str, Any], backbone_folder: Path, adapter_folder: Path, run_file: Path) -> None:
-    """Record the unmodified backbone as a run without training: the zero-shot control (`base`)."""
+    """Record the untouched backbone as a run without training: the zero-shot control (`base`)."""
     backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"])
     sha256 = snapshot_sha256(backbone_folder)
     retriever = build_retriever(BASE, backbone, {}, BASE_SEED)
