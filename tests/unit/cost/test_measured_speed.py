@@ -124,7 +124,7 @@ def test_stored_files_forecast_the_mini_preset(settings, capsys):
         ({"schema": 2}, "schema 2, not 3"),
         ({"backbone": "InternVL3-1B"}, "a bench of InternVL3-1B in float32; expected mini-internvl, mini-qwen3vl in"),
         ({"dtype": "bfloat16"}, "in bfloat16; expected mini-internvl, mini-qwen3vl in float32, as preset mini trains"),
-        ({"rows": [{"variant": "none"}]}, "key 'all_seconds' is missing; call `slq bench --json` again"),
+        ({"rows": [{"variant": "none"}]}, "key 'all_seconds' is missing; run `slq bench --json` again"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(settings, tmp_path, changes, message):
@@ -136,5 +136,7 @@ def test_a_file_that_does_not_fit_is_refused(settings, tmp_path, changes, messag
 
 
 def test_files_of_two_devices_are_refused(settings):
-    with pytest.raises(SlqError, match="expected files of one device, found NVIDIA A, NVIDIA B; forecast each alone"):
+    with pytest.raises(
+        SlqError, match="expected files of one device, found NVIDIA A, NVIDIA B; forecast each separately"
+    ):
         apply_measurements(settings("paper"), [bench("a", name, none=(1,)) for name in ("NVIDIA B", "NVIDIA A")])

@@ -1,4 +1,4 @@
-"""Speed of a device as `slq bench` measured it, in place of an assumed share of its peak.
+"""Speed of a device as `slq bench` measured it, instead of an assumed share of its peak.
 
 The speed of a run is the FLOP/s of the bench's variant that trains as the run does. For a backbone that was not
 measured it is estimated from those that were, since FLOPs already account for their sizes.
@@ -17,7 +17,7 @@ from slq.common.schema import require_schema, wrap_content_errors
 from slq.methods.registry import Method
 
 BENCH_SCHEMA = 3  # of the file that `slq bench --json` writes
-REMEDY = "call `slq bench --json` again"
+REMEDY = "run `slq bench --json` again"
 # Factor between the estimated speed and the true one if a single backbone, or another variant, was measured. Our
 # assumption, not measured.
 ASSUMED_ERROR_FACTOR = 1.5
@@ -108,14 +108,14 @@ def apply_bench(settings: Mapping[str, Any], files: Sequence[Path]) -> dict[str,
 
 
 def apply_measurements(settings: Mapping[str, Any], measurements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the settings of a forecast with measured speeds in place of assumed ones.
+    """Return the settings of a forecast with measured speeds instead of assumed ones.
 
     Raises:
         SlqError: the measurements are of several devices.
     """
     if len(devices := {one["device"]["name"] for one in measurements}) > 1:
         raise SlqError(
-            f"--bench: expected files of one device, found {', '.join(sorted(devices))}; forecast each alone"
+            f"--bench: expected files of one device, found {', '.join(sorted(devices))}; forecast each separately"
         )
     speeds = MeasuredSpeeds(measurements)
     return {**settings, "device": speeds.device, "measured_speeds": speeds}
