@@ -95,6 +95,23 @@ def test_batched_answers_equal_a_greedy_loop(tiny_backbone, tmp_path):
         assert {**line, "images": entry["images"]} == {**line, **entry}
 
 
+SHIPPED = {"do_sample": True, "temperature": 0.7, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1.5}
+SHIPPED |= {"no_repeat_ngram_size": 1, "num_beams": 2, "max_time": 1e-4, "forced_eos_token_id": 3}
+SHIPPED |= {"suppress_tokens": [*range(5, 60)], "num_return_sequences": 2}
+
+
+def test_no_generation_default_of_a_snapshot_changes_an_answer(tiny_backbone, tmp_path):
+    """Neither sampling nor what greedy generation would heed too; the defaults are the model's own again behind it."""
+    split = mixed_split(tmp_path)
+    params = GenerationParams(6, 4)
+    expected = reply_tokens(tiny_backbone, split, params)
+    defaults = tiny_backbone.model.generation_config
+    for name, value in SHIPPED.items():
+        setattr(defaults, name, value)
+    assert reply_tokens(tiny_backbone, split, params) == expected
+    assert tiny_backbone.model.generation_config is defaults
+
+
 def test_batches_of_any_size_give_the_same_answers_token_for_token(tiny_backbone, tmp_path):
     """One batch, in float32, has padding, pictures of different numbers of tokens, and questions without pictures."""
     split = mixed_split(tmp_path)

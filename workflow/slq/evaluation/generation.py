@@ -2,10 +2,12 @@
 
 import inspect
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from transformers import GenerationConfig
 
 from slq.common.errors import SlqError
 from slq.datasets.questions import question_segments, strip_markers
@@ -16,6 +18,7 @@ from slq.models.prefix import collate, render_chat_template, tokenize_message
 from slq.models.turn import ContentPart
 
 Items = list[dict[str, Any]]
+SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 @dataclass(frozen=True)
@@ -107,12 +110,27 @@ def generate_reply_ids(
         inputs = collate(backbone, [tokenize_message(backbone, parts) for parts in questions])
     # generate() computes the positions of new tokens itself, and this requires that it computes the prefix's as well.
     del inputs["position_ids"]
-    output = backbone.model.generate(**inputs, max_new_tokens=params.max_new_tokens, do_sample=False)
+    with without_shipped_defaults(backbone.model):
+        output = backbone.model.generate(**inputs, max_new_tokens=params.max_new_tokens, do_sample=False)
     end_ids, replies = end_token_ids(backbone), []
     for ids in output[:, inputs["input_ids"].shape[1] :].tolist():
         length = next((position for position, token in enumerate(ids, start=1) if token in end_ids), len(ids))
         replies.append(ids[:length])
     return [render_chat_template(backbone, parts) for parts in questions], replies
+
+
+@contextmanager
+def without_shipped_defaults(model: Any) -> Iterator[None]:
+    """Leave only the special tokens of the generation defaults that the snapshot ships.
+
+    With `do_sample=False` alone, a shipped repetition penalty, beams or suppressed tokens would still change replies.
+    """
+    shipped = model.generation_config
+    model.generation_config = GenerationConfig(**{name: getattr(shipped, name) for name in SPECIAL_TOKENS})
+    try:
+        yield
+    finally:
+        model.generation_config = shipped
 
 
 def end_token_ids(backbone: Backbone) -> list[int]:
