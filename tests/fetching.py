@@ -17,8 +17,10 @@ FAST = (
 )
 
 
-def command(folder: Path, parts: list[dict[str, Any]], weights: bool = False, code: str = FAST) -> list[str]:
-    settings = {"name": "mine", "parts": parts, "weights": weights}
+def command(
+    folder: Path, parts: list[dict[str, Any]], weights: bool = False, code: str = FAST, **settings: Any
+) -> list[str]:
+    settings |= {"name": "mine", "parts": parts, "weights": weights}
     paths = {"out": folder / "out", "locks": folder / "sources.lock"}
     file = parameter_file(folder / "params", "fetch_source", settings=settings, **paths)
     return [sys.executable, "-c", code, "fetch_source", str(file)]

@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "claims": READING | {"reporting", "datasets"},
     "export": LEARNING | {"evaluation", "results"},
     "preflight": {"common", "config", "sources", "cost", *REGISTRY},
+    "preflight.snapshot_checks": {"common", "config", "sources", "cost", "models", "methods", "preflight", *REGISTRY},
 }
 ENTRY = {"cli", "jobs"}  # entry points for users and rules: they may import all packages, and no package imports them
 REGISTRIES = {"families", "dual_encoders"}  # folders with modules that are found by name

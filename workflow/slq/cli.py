@@ -29,6 +29,24 @@ def doctor(args: argparse.Namespace) -> None:
         raise SlqError(f"{num_errors} to be fixed before a run can start: the lines marked [{ERROR}]")
 
 
+def fetch(args: argparse.Namespace) -> None:
+    """Fetch the small files of a preset's models, a few MB, and check them before their weights are fetched.
+
+    Raises:
+        SlqError: a model's files cannot be fetched, or are not what config.yaml or the code expects.
+    """
+    from slq.preflight.checks import ERROR
+    from slq.preflight.preflight import format_finding
+    from slq.preflight.snapshot_checks import fetch_and_check
+
+    num_errors = 0
+    for finding in fetch_and_check(_load_config(args), Path("sources.lock")):
+        print("\n".join(format_finding(finding)), flush=True)
+        num_errors += finding.severity == ERROR
+    if num_errors:
+        raise SlqError(f"{num_errors} faults in the small files of models: the lines marked [{ERROR}]")
+
+
 def forecast(args: argparse.Namespace) -> None:
     """Forecast the cost of a preset from the sizes of its models and datasets."""
     from slq.config.cost_settings import forecast_settings
@@ -200,6 +218,16 @@ COMMANDS: dict[Callable[[argparse.Namespace], None], list[Argument]] = {
             metavar="KEY=VALUE",
         ),
     ],
+    fetch: [
+        CONFIG,
+        argument("--preset", "Preset whose models to check. Default: that of the configuration."),
+        argument(
+            "--small",
+            "Fetch configurations, tokenizers and processors only; `snakemake fetch` fetches everything.",
+            action="store_true",
+            required=True,
+        ),
+    ],
     forecast: [
         CONFIG,
         argument("--preset", "Preset to forecast. Default: that of the configuration."),
@@ -281,7 +309,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     configure_terminal()
     args = build_parser().parse_args(argv)
     args.config = getattr(args, "config", None) or [DEFAULT_CONFIG]
-    configure_libraries(getattr(args, "threads", None), allow_network=args.function is doctor)
+    configure_libraries(getattr(args, "threads", None), allow_network=args.function in (doctor, fetch))
     return run_reporting_errors(lambda: args.function(args))
 
 

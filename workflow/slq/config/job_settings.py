@@ -142,9 +142,16 @@ def fetch_settings(config: Config, catalogue: str, name: str, hash_local_folder:
     for part in parts:
         if "local_dir" in part and (content_hash := hash_local_folder(part)):
             part["content_hash"] = content_hash
-    if "local_dir" in entry:
-        return {"name": name, "weights": True, "parts": parts}
-    return {"name": source, "weights": "source" in entry, "parts": parts}
+    settings = {"name": source, "weights": catalogue != "sources", "parts": parts}
+    templates = readout_templates(config, name) if catalogue == "backbones" else {}
+    return settings | ({"templates": templates} if templates else {})
+
+
+def readout_templates(config: Config, backbone: str) -> dict[str, str]:
+    """Return the templates that read-outs use in place of the chat template on a backbone, by read-out."""
+    names = [one.get("readout") for one in config["baselines"].values() if one.get("backbone") == backbone]
+    readouts = {name: config["readouts"][name] for name in names if name is not None}
+    return {name: readout["template"] for name, readout in readouts.items() if "template" in readout}
 
 
 def reference_check_settings(config: Config) -> Config:

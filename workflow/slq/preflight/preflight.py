@@ -82,7 +82,7 @@ def run_preflight(files: Sequence[Path], preset: str, options: Sequence[str]) ->
     findings.append(check_sources(config, preset, missing, is_offline()))
     if plan is not None:
         findings.append(check_gpu_hours(plan, cost, config["presets"][preset]["forecast"]["device"]))
-    page = [line for finding in findings for line in _format_finding(finding)]
+    page = [line for finding in findings for line in format_finding(finding)]
     num_errors = sum(finding.severity == ERROR for finding in findings)
     return "\n".join([*page, "", shlex.join(["snakemake", *snakemake_options])]), num_errors
 
@@ -137,9 +137,9 @@ def check_gpu_hours(plan: WorkflowPlan, cost: CostEstimate, device: str) -> Find
     return Finding(OK, "forecast", f"{text}{baseline_note}")
 
 
-def _format_finding(finding: Finding) -> Iterator[str]:
+def format_finding(finding: Finding) -> Iterator[str]:
     """Yield the lines of a finding: severity, subject and message, then the advice on separate lines."""
-    head, rest = f"[{finding.severity}] {finding.subject}".ljust(INDENT), " " * INDENT
+    head, rest = f"[{finding.severity}] {finding.subject} ".ljust(INDENT), " " * INDENT
     wrapper = TextWrapper(WIDTH, head, rest, break_long_words=False, break_on_hyphens=False)
     yield from wrapper.wrap(finding.message)
     wrapper.initial_indent = rest

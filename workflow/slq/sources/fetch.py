@@ -43,7 +43,7 @@ def fetch_source(settings: dict[str, Any], out: Path, locks: Path) -> None:
     Args:
         settings: `name`; `parts`, each with one of `model`, `dataset`, `archive`, `local_dir` (docs/data.md), and with
             the `content_hash` of the folder for `local_dir`; `weights`: whether the source must be a snapshot from
-            which a model can be loaded.
+            which a model can be loaded; `small`, optional: whether a model's weights are left out.
         out: folder of the source.
         locks: folder of the locks, with a file for each source; an entry is added for each part that lacks one.
 
@@ -55,7 +55,10 @@ def fetch_source(settings: dict[str, Any], out: Path, locks: Path) -> None:
         out / STATE_FOLDER / "owner", f"{out}: another process is fetching this source; wait for it, or stop it"
     ):
         lock = locks / f"{settings['name']}.json"
-        fetched_parts = [_PartFetch(part, out, lock).fetch_if_missing(is_offline()) for part in settings["parts"]]
+        small = settings.get("small", False)
+        fetched_parts = [
+            _PartFetch(part, out, lock, small).fetch_if_missing(is_offline()) for part in settings["parts"]
+        ]
         file_hashes = {name: hashed for _, hashes in fetched_parts for name, hashed in hashes.items()}
         _remove_stale_files(out, set(file_hashes))
         if settings["weights"]:
@@ -81,11 +84,15 @@ class _PartFetch:
     """Fetch of one part into the folder `out`.
 
     Each method that fetches returns the part's lock entry and the SHA-256 of its files by path.
+
+    Attributes:
+        small: whether a repository's weights are left out. The lock entry then uses their hashes in the hub's index.
     """
 
     part: SourcePart
     out: Path
     lock_file: Path
+    small: bool = False
 
     def fetch_if_missing(self, offline: bool) -> tuple[LockEntry, dict[str, str]]:
         """Fetch the part unless it is complete in `out`, and return its lock entry and file hashes."""
@@ -168,9 +175,10 @@ class _PartFetch:
         repository = HubRepository(kind, self.part[kind])
         commit = (self.locked_entry or {}).get("commit") or repository.resolve_commit(self.part["revision"])
         file_hashes = repository.fetch_files(
-            commit, self.part.get("files", SNAPSHOT_PATTERNS), self.part.get("count"), self.out
+            commit, self.part.get("files", SNAPSHOT_PATTERNS), self.part.get("count"), self.out, self.small
         )
-        return self._check_lock({"commit": commit, "sha256": hash_json(file_hashes)}), file_hashes
+        entry = self._check_lock({"commit": commit, "sha256": hash_json(file_hashes)})
+        return entry, {name: digest for name, digest in file_hashes.items() if (self.out / name).is_file()}
 
     def _archive_path(self) -> Path:
         """Return the path to which the archive is downloaded."""

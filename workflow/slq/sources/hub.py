@@ -14,6 +14,7 @@ from slq.sources.archive import require_disk_space
 from slq.sources.download import RETRIES, wait_before_retry
 from slq.sources.patterns import match_names, require_file_count
 
+WEIGHTS_SUFFIX = ".safetensors"
 COMMIT_HASH = re.compile(r"[0-9a-f]{40}")
 URL_SIGNATURE = re.compile(r"[?]\S+")  # removed from logged URLs, because it may give access to a file
 
@@ -34,7 +35,9 @@ class HubRepository:
         """Return the commit of a branch or tag; a commit hash is returned unchanged, without a request."""
         return revision if COMMIT_HASH.fullmatch(revision) else str(self._fetch_info(revision).sha)
 
-    def fetch_files(self, commit: str, patterns: Sequence[str], count: int | None, out: Path) -> dict[str, str]:
+    def fetch_files(
+        self, commit: str, patterns: Sequence[str], count: int | None, out: Path, small: bool = False
+    ) -> dict[str, str]:
         """Download the files that match the patterns at a commit into `out`; files that exist there are kept.
 
         Args:
@@ -42,18 +45,22 @@ class HubRepository:
             patterns: patterns over the paths in the repository.
             count: number of files that must match; None for any number above 0.
             out: folder to download to.
+            small: whether weights are left out.
 
         Returns:
-            The SHA-256 of every file, by path.
+            The SHA-256 of every file, by path. For weights that are left out, it is the hub's.
         """
         entries = {entry.rfilename: entry for entry in self._fetch_info(commit).siblings or []}
         names = match_names(entries, patterns)
         require_file_count(f"{self.name}@{commit[:8]}", names, patterns, count)
         out.mkdir(parents=True, exist_ok=True)
+        large = [name for name in names if small and name.endswith(WEIGHTS_SUFFIX) and entries[name].lfs]
+        weights = {name: entries[name].lfs.sha256 for name in large}
+        names = [name for name in names if name not in weights]
         missing_bytes = sum(entries[name].size or 0 for name in names if not (out / name).is_file())
         require_disk_space(out, missing_bytes, f"for {self.name}")
         self._download(commit, names, out)
-        return self._verify_hashes(entries, names, out)
+        return self._verify_hashes(entries, names, out) | weights
 
     def _fetch_info(self, revision: str) -> Any:
         """Fetch the hub's index of the files of a revision, with retries while the hub is busy."""
