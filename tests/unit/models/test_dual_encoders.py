@@ -265,3 +265,18 @@ def test_a_key_that_the_class_does_not_have_is_named(entry, tmp_path):
     wrong["model"]["vision_config"]["hiden_size"] = 64
     with pytest.raises(SlqError, match=r"pretrain.model.vision_config.hiden_size is not a key of BlipVisionConfig"):
         build_encoder(wrong, tmp_path)
+
+
+CLEANED = {
+    "fish &amp;amp; chips\t &lt;b&gt;": "fish & chips <b>",
+    "  \u201cCurly\u201d  it\u2019s ": '"curly" it\'s',
+    "\uff46\uff55\uff4c\uff4c": "full",
+    "sch\u00c3\u00b6n": "sch\u00f6n",
+    "<|startoftext|>": "<|startoftext|>",
+}
+
+
+@pytest.mark.parametrize("text", CLEANED, ids=range(len(CLEANED)))
+def test_clip_reads_a_text_as_its_authors_clean_it(text):
+    """With ids of the released vocabulary: tests/snapshots/test_clip.py."""
+    assert find_encoder_class("clip", "a test").preprocess_text(None, text) == CLEANED[text]

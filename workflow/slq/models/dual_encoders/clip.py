@@ -1,5 +1,8 @@
 """CLIP (Radford et al. 2021)."""
 
+import html
+
+import ftfy
 from torch import Tensor
 from transformers import CLIPModel
 
@@ -19,6 +22,14 @@ class ClipEncoder(DualEncoder):
     def max_text_tokens(self) -> int:
         """Maximum length of a text in tokens: the text tower's number of positions."""
         return self.model.config.text_config.max_position_embeddings
+
+    def preprocess_text(self, text: str) -> str:
+        """Clean a text as the original tokenizer does before it tokenizes (clip/simple_tokenizer.py).
+
+        Broken encodings, curly quotes and full-width letters are mended, HTML entities are resolved twice, and blanks
+        are collapsed; transformers' fast tokenizer does only the last.
+        """
+        return " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split()).lower()
 
     def image_features(self, pixel_values: Tensor) -> Tensor:
         """Compute embeddings (n, d) of processed images, not yet normalised."""
