@@ -71,7 +71,7 @@ def on_partition(plan, partition, model=""):
 def marks(findings):
     """Findings by subject: the mark, and all printed text on one line."""
     return {
-        found.subject: (found.severity, " ".join(" ".join(preflight._format_finding(found)).split()))
+        found.subject: (found.severity, " ".join(" ".join(preflight.format_finding(found)).split()))
         for found in findings
     }
 
