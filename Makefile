@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # Rules and tests call slq and snakemake by name, so they must be found on PATH.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: home reproduce report trace pretrain install test test-all test-slurm test-gpu mutants lint check clean
+.PHONY: home reproduce report trace pretrain install test test-all test-slurm test-gpu test-snapshots mutants lint check clean
 
 # Snakemake creates a cache folder in HOME before it reads this repository.
 home:
@@ -62,6 +62,11 @@ test-slurm: $(STAMP)
 # command continues after an interruption. On a machine with other packages: python3 tests/gpu/run.py
 test-gpu: $(STAMP)
 	@$(BIN)/python tests/gpu/run.py $(ARGS)
+
+# The released models' configurations, tokenizers and processors, with random weights of few layers. They come from
+# tests/data/snapshots.tar.xz, or from a folder that has one folder for each model: make test-snapshots SLQ_SNAPSHOTS=FOLDER
+test-snapshots: $(STAMP)
+	$(BIN)/pytest -q tests/snapshots $(ARGS)
 
 # Mutation tests (tests/mutants): each mutant breaks one behaviour in a copy of the code, and its tests must fail.
 # All mutants, or those of the given names or packages: make mutants ARGS="NAME|PACKAGE ... -j 4 --why"
