@@ -27,7 +27,7 @@ METHODS = ("slq", "lora", "full_ft")
 RETENTION = ("mini-realworldqa",)  # with the benchmark's limits on images
 SIZES = {  # what is small of the paper preset; all else is as it stands
     "training": {
-        "epochs": 2,
+        "epochs": 1,
         "caption_sampling": "random_one",
         "batch_size": 4,
         "micro_batch_size": 2,
