@@ -55,7 +55,6 @@ class Workshop:
             preset[key] |= values
         for method in METHODS:
             preset["hyperparameters"][method] |= {"warmup_steps": 1, "learning_rate": 0.001}
-        preset["training"]["num_workers"] = 0
         self.config["datasets"]["mini-coco"] |= {"variants": {"all": {}}, "table_variant": "all"}
         self.config["datasets"]["mini-coco"]["synthetic"]["scenes"] = {"train": 8, "val": 4, "test": 4}
         for dataset in RETENTION:

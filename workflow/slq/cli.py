@@ -39,12 +39,12 @@ def fetch(args: argparse.Namespace) -> None:
     from slq.preflight.preflight import format_finding
     from slq.preflight.snapshot_checks import fetch_and_check
 
-    num_errors = 0
+    num_faults = 0
     for finding in fetch_and_check(_load_config(args), Path("sources.lock")):
         print("\n".join(format_finding(finding)), flush=True)
-        num_errors += finding.severity == ERROR
-    if num_errors:
-        raise SlqError(f"{num_errors} faults in the small files of models: the lines marked [{ERROR}]")
+        num_faults += finding.severity == ERROR
+    if num_faults:
+        raise SlqError(f"{num_faults} faults in the small files of models: the lines marked [{ERROR}]")
 
 
 def forecast(args: argparse.Namespace) -> None:
