@@ -104,7 +104,7 @@ def test_a_user_without_a_name_runs_with_a_cache_elsewhere_than_at_home(checkout
     for home in ({}, {"HOME": "/"}):
         path = {"PATH": os.environ["PATH"]}
         told = subprocess.run([*SETPRIV, "make", "home"], cwd=checkout, env=path | home, capture_output=True, text=True)
-        assert told.returncode and "set HOME, or beside it XDG_CACHE_HOME, to a folder" in told.stderr, told
+        assert told.returncode and "set HOME to a writable folder, or set XDG_CACHE_HOME" in told.stderr, told
     given = {"HOME": "/", "XDG_CACHE_HOME": str(cache / "deeper")}
     assert subprocess.run([*SETPRIV, "make", "home"], cwd=checkout, env=path | given).returncode == 0
 

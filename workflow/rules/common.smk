@@ -44,7 +44,7 @@ from snakemake_logger_plugin_slq.words import WORDS
 ensure_user_name()  # Snakemake needs the user's name before the first job
 try:
     if found := UNUSABLE.search(PACKAGE_FOLDER) or re.search(os.pathsep, PACKAGE_FOLDER):
-        raise SlqError(f"{workflow.basedir}: no job could use {found[0]!r} in the repository's path; rename the folder")
+        raise SlqError(f"{workflow.basedir}: jobs cannot use {found[0]!r} in the repository's path; rename the folder")
     # Snakemake has already read these files, but of a key that occurs twice it keeps the last value without an error.
     for file in workflow.configfiles:
         read_config_file(Path(file))
