@@ -55,7 +55,7 @@ TIMEOUT_S = 900
 MASKS = (
     (re.compile(r"\b[0-9a-f]{7,64}\b"), "HASH"),
     (re.compile(r"\b\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?"), "DATE"),
-    (re.compile(r" *[\d.,]+ ?(s|ms|min)\b"), " TIME"),
+    (re.compile(r"( *\d+ (h|min))* *[\d.,]+ ?(s|ms|min)\b"), " TIME"),
     (re.compile(r" +$", re.MULTILINE), ""),
 )
 

@@ -104,6 +104,8 @@ def test_blocks_are_read_with_their_directives(tmp_path):
     ("shown", "printed", "same"),
     [
         (["12 s"], ["0.3 s"], True),
+        (["trained, 12 s"], ["trained, 3 h 20 min"], True),
+        (["trained, 12 s"], ["trained, 2 min 5 s"], True),
         (["at 0123abc"], ["at fedcba987"], True),
         (["R@5 100.0"], ["R@5 99.0"], False),
         (["a", "...", "z"], ["a", "b", "c", "z"], True),
