@@ -107,7 +107,7 @@ def test_an_adapter_of_another_backbone_is_refused(fresh_backbone, tmp_path):
     trained = build_retriever("slq", fresh_backbone(), HYPERPARAMETERS["slq"], seed=3)
     of_run = {"backbone_sha256": "b", "hyperparameters": HYPERPARAMETERS["slq"]}
     save_adapter("slq", trainable_state_dict(trained), 0.07, tmp_path, of_run)
-    with pytest.raises(SlqError, match=r"trained on another backbone \(b\); train it again"):
+    with pytest.raises(SlqError, match=r"trained on another backbone \(sha256 b, expected another\); train it again"):
         load_retriever(fresh_backbone(), tmp_path, "another")
 
 

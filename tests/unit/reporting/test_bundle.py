@@ -203,4 +203,4 @@ def test_a_bundle_without_the_file_that_was_laid_over_says_so(results, capsys, t
     assert main(["bundle", str(results), str(tmp_path / "mini.tar.gz"), *CONFIG]) == 0
     assert "differ from the configuration; give all of its configuration files with --config" in capsys.readouterr().err
     assert main(["bundle", str(results.rename(results.parent / "mine")), str(tmp_path / "b.tar.gz"), *CONFIG]) == 1
-    assert "the configuration has no preset mine: name its files with --config" in capsys.readouterr().err
+    assert "the configuration has no preset mine; name its files with --config" in capsys.readouterr().err

@@ -59,7 +59,7 @@ def find_preset_folder(name: str, folder: Path) -> Path:
     Raises:
         SlqError: there are no runs, or runs of several presets.
     """
-    if any(folder.glob(RUN_GLOB)):
+    if has_runs(folder):
         return folder
     presets = sorted({path.parents[3] for path in folder.glob(f"*/{RUN_GLOB}")}) if folder.is_dir() else []
     if not presets:
@@ -68,6 +68,11 @@ def find_preset_folder(name: str, folder: Path) -> Path:
         names = ", ".join(path.relative_to(folder.parent).as_posix() for path in presets)
         raise SlqError(f"{name}: contains several presets; choose one of {names}")
     return presets[0]
+
+
+def has_runs(preset_folder: Path) -> bool:
+    """Return whether a preset's folder contains a run."""
+    return any(preset_folder.glob(RUN_GLOB))
 
 
 # ---- bundles ----

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from slq.common.errors import SlqError
-from slq.reporting.comparison.bundles import PAPER, open_source
+from slq.reporting.comparison.bundles import PAPER, has_runs, open_source
 from slq.reporting.comparison.metric_values import METRICS, CellKey, ComparisonSettings, MetricValue, MetricValues
 from slq.reporting.comparison.paper_metrics import load_paper_metric_values
 from slq.reporting.comparison.provenance import ProvenanceDiff, ProvenanceFields, collect_provenance, compare_provenance
 from slq.reporting.comparison.stored_metrics import StoredResults
 from slq.reporting.comparison.verdicts import CellJudgement, CellVerdict, judge_cells
-from slq.results.layout import BASELINES, RUN_GLOB
+from slq.results.layout import BASELINES
 
 SCHEMA = 2
 CELL_VERDICTS: tuple[CellVerdict, ...] = get_args(CellVerdict)
@@ -102,7 +102,7 @@ def compare_results(
 
 def _load_side(name: str, seed: int | None, settings: ComparisonSettings, preset: str) -> ComparisonSide:
     """Load a side: the runs of one seed, or all runs; with a preset, a folder without runs is an empty side."""
-    if preset and not any(Path(name).glob(RUN_GLOB)):
+    if preset and not has_runs(Path(name)):
         return ComparisonSide(name, "folder", f"preset {preset}, no runs", preset)
     with open_source(name) as (kind, folder, display_name):
         stored = StoredResults(folder, display_name, settings, seed)
