@@ -51,6 +51,7 @@ COMMIT = "git init -q . && git add -A && git -c user.name=x -c user.email=x@loca
 NUMBERS = ((re.compile(r"[\d.,]*\d"), "N"), (re.compile(r" +"), " "))
 NOISE = re.compile(r"^Using workflow specific profile .*\n", re.MULTILINE)  # first line of Snakemake's output
 COLUMNS = "100"
+NOT_A_READERS = ("PYTEST_", "SLURM_", "MAKE", "MFLAGS")  # under `make check` an inner make would print its folder
 TIMEOUT_S = 900
 MASKS = (
     (re.compile(r"\b[0-9a-f]{7,64}\b"), "HASH"),
@@ -185,7 +186,7 @@ def run_command(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     tools = os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ["PATH"]])
     environment = {**os.environ, "PATH": tools, "COLUMNS": COLUMNS, "NO_COLOR": "1", "TERM": "dumb"}
     environment["PYTHONPATH"] = str(folder / "workflow")  # the installed package is that of another checkout
-    for name in [name for name in environment if name.startswith(("PYTEST_", "SLURM_"))]:
+    for name in [name for name in environment if name.startswith(NOT_A_READERS)]:
         del environment[name]
     return subprocess.run(
         ["bash", "-c", command], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
