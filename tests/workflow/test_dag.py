@@ -62,6 +62,17 @@ MINI = {
     **PAGE,
     "all": 1,
 }
+# One backbone, two trained methods and no baselines, with three seeds.
+DECISIVE = {rule: count for rule, count in PAPER.items() if rule != "evaluate_baseline"} | {
+    "fetch_source": 7,
+    "register_base": 1,
+    "train": 6,
+    "evaluate_retrieval": 7,
+    "evaluate_retention": 4,
+    "check_equivalence": 3,
+    "evaluate_blind": 1,
+}
+ONE_SEED = {"train": 2, "evaluate_retrieval": 3, "evaluate_retention": 2, "check_equivalence": 1}
 THREE_SEEDS = {"train": 36, "evaluate_retrieval": 40, "evaluate_retention": 28, "check_equivalence": 12}
 RENDERING = {"count_gpu_hours": 1, "render_tables": 1, "compile_pdf": 1, "draw_figures": 1}
 SHOW = ("tables", "figures")
@@ -81,8 +92,20 @@ SHOW = ("tables", "figures")
             MINI | {"train": 12, "evaluate_retrieval": 14, "evaluate_retention": 10, "check_equivalence": 4},
         ),
         (["--cores", "all", "--profile", "slurm", "--config", "seeds=[0,4,2]"], PAPER | THREE_SEEDS),
+        (["--cores", "2", "--config", "preset=paper-decisive"], DECISIVE),
+        (["--cores", "2", "--config", "preset=paper-decisive", "seeds=[7]"], DECISIVE | ONE_SEED),
     ],
-    ids=["mini", "paper", "profile", "profile, another seed", "profile, mini", "two seeds", "profile, three seeds"],
+    ids=[
+        "mini",
+        "paper",
+        "profile",
+        "profile, another seed",
+        "profile, mini",
+        "two seeds",
+        "profile, three seeds",
+        "a preset's own seeds",
+        "a preset's own seeds, overridden",
+    ],
 )
 def test_the_whole_grid_is_planned(pristine, arguments, plan):
     before = processor_seconds()

@@ -27,7 +27,7 @@ from slq.common.fingerprint import fingerprint
 from slq.common.parameters import find_finished, write_parameters
 from slq.config import baseline_settings, cost_settings, job_settings
 from slq.config.loading import SPLITS, active_preset, evaluation_datasets, is_derived
-from slq.config.loading import parent_dataset, read_config_file, seeds, validate_config
+from slq.config.loading import parent_dataset, prefer_given_seeds, read_config_file, seeds, validate_config
 from slq.config.runs import BASE_SEED, list_run_seeds, merge_training_resources
 from slq.config.runs import method_entry
 from slq.config.values import UNUSABLE, describe_unquotable_python
@@ -51,6 +51,7 @@ try:
     reject_duplicate_options(sys.argv)
     reject_duplicate_config_keys(workflow.config_settings.config_args or [])
     validate_config(config)
+    prefer_given_seeds(config, workflow.config_settings.config or {})
 except SlqError as error:
     raise WorkflowError(str(error)) from None
 

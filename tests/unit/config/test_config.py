@@ -13,7 +13,7 @@ from checkout import ROOT, snakemake
 from slq.baselines.registry import find_kind, list_kinds
 from slq.common.errors import SlqError
 from slq.config import job_settings
-from slq.config.loading import SCHEMA_FILE, active_preset, seeds, validate_config
+from slq.config.loading import SCHEMA_FILE, active_preset, prefer_given_seeds, seeds, validate_config
 from slq.config.method_schema import fill_baseline_schema, fill_method_schema
 from slq.evaluation.scorers import SCORERS, find_scorers
 
@@ -82,6 +82,8 @@ BAD = [
     ("seeds", [1, "two"], "seeds[1] is 'two'; expected a whole number"),
     ("seeds[0]", -1, "seeds[0] is -1; expected at least 0"),
     ("seeds", REMOVE, "seeds is missing"),
+    ("presets.paper-decisive.seeds", [1, 1], "presets.paper-decisive.seeds has the same item twice"),
+    ("presets.mini.seeds", [], "presets.mini.seeds is too short; expected at least 1"),
     ("seed", "two", "seed is 'two'; expected a whole number"),
     ("seed", -1, "seed is -1; expected at least 0"),
     ("seed", True, "seed is true; expected a whole number"),
@@ -417,8 +419,20 @@ def test_one_seed_stands_in_place_of_the_list(raw_config):
     assert [one["seed"] for one in shown] == [0, 3, 3, 3]
 
 
-@pytest.mark.parametrize("preset", ["mini", "paper"])
-def test_both_presets_are_sound(raw_config, preset):
+def test_a_preset_may_have_seeds_of_its_own(raw_config):
+    raw_config["presets"]["mine"] = {"extends": "mini", "seeds": [4, 5]}
+    config = validate_config(raw_config | {"seeds": [1, 9], "preset": "mine"})
+    assert seeds(config) == job_settings.layout(config)["seeds"] == [4, 5]
+    assert seeds(config | {"preset": "mini"}) == [1, 9], "the list of all other presets"
+    assert seeds(config | {"seed": 2}) == [2]
+    prefer_given_seeds(config, {"preset": "mine"})
+    assert seeds(config) == [4, 5]
+    prefer_given_seeds(config, {"seeds": ["1", "9"]})
+    assert seeds(config) == [1, 9]
+
+
+@pytest.mark.parametrize("preset", ["mini", "paper", "paper-decisive"])
+def test_all_presets_are_sound(raw_config, preset):
     assert active_preset(validate_config({**raw_config, "preset": preset})) == raw_config["presets"][preset]
 
 

@@ -134,8 +134,24 @@ def active_preset(config: Config) -> Config:
 
 
 def seeds(config: Config) -> list[int]:
-    """List the seeds of the runs of trained methods; the key `seed`, if set, overrides the list `seeds`."""
-    return [int(seed) for seed in ([config["seed"]] if "seed" in config else config["seeds"])]
+    """List the seeds of the runs of trained methods.
+
+    The key `seed` overrides the `seeds` of the active preset, which override the list `seeds` of all presets.
+    """
+    listed: list[Any] = active_preset(config).get("seeds", config["seeds"])
+    return [int(seed) for seed in ([config["seed"]] if "seed" in config else listed)]
+
+
+def prefer_given_seeds(config: Config, given: Mapping[str, Any]) -> None:
+    """Let `seeds` on the command line override those of the active preset, in place.
+
+    Snakemake has merged the list into the key of all presets, which a preset's own `seeds` would otherwise override.
+
+    Args:
+        given: the keys of `--config`.
+    """
+    if "seeds" in given:
+        active_preset(config).pop("seeds", None)
 
 
 def evaluation_datasets(preset: Mapping[str, Any]) -> list[str]:

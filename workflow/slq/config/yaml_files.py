@@ -15,6 +15,7 @@ This module is imported whenever Snakemake reads the Snakefile, also in every cl
 """
 
 import difflib
+import itertools
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -146,8 +147,9 @@ def check_schema(raw: Any, schema: dict[str, Any], file_name: str, catalogues: A
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)  # not 5.0
     own = {"keyOf": _make_key_of_check(catalogues or raw), "pattern": _check_pattern, "ascending": _check_ascending}
     validator: Any = extend(Draft202012Validator, own | {"printed": _check_printed}, type_checker=types)
-    if errors := sorted(validator(schema).iter_errors(raw), key=_error_priority):
-        raise SlqError(f"{file_name}: {_describe_error(errors[0])}")
+    order = sorted(validator(schema).iter_errors(raw), key=lambda error: (_error_priority(error), _places(raw, error)))
+    if order:
+        raise SlqError(f"{file_name}: {_describe_error(order[0])}")
 
 
 def _check_pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[ValidationError]:
@@ -170,6 +172,19 @@ def _error_priority(error: ValidationError) -> int:
     """
     conditional = error.validator in ("oneOf", "dependentRequired", "keyOf") or "errorMessage" in error.schema
     return 0 if error.validator == "additionalProperties" else 2 if conditional else 1
+
+
+def _places(raw: Any, error: ValidationError) -> list[int]:
+    """Return the places in the file of the catalogue and of the entry that contain an error.
+
+    jsonschema yields the errors of a catalogue's entries in random order. Of a fault that presets inherit, the message
+    must name the preset that they extend, which stands before them.
+    """
+    place, places = raw, []
+    for key in itertools.islice(error.absolute_path, 2):
+        places.append(list(place).index(key) if isinstance(place, dict) else int(key))
+        place = place[key]
+    return places
 
 
 def _make_key_of_check(raw: Any) -> Callable[[Any, str, Any, Any], Iterator[ValidationError]]:
