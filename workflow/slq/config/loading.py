@@ -138,7 +138,7 @@ def seeds(config: Config) -> list[int]:
 
     The key `seed` overrides the `seeds` of the active preset, which override the list `seeds` of all presets.
     """
-    listed: list[Any] = active_preset(config).get("seeds", config["seeds"])
+    listed = active_preset(config).get("seeds") or config["seeds"]
     return [int(seed) for seed in ([config["seed"]] if "seed" in config else listed)]
 
 
