@@ -7,7 +7,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import NormalDist
 
@@ -194,24 +194,32 @@ def recall_intervals(clustered_hits: ClusteredHits, seed: int, resamples: int = 
 def recall_differences(
     first: ClusteredHits, second: ClusteredHits, seed: int, resamples: int = RESAMPLES
 ) -> dict[str, Difference]:
-    """Compute the differences between two methods' recalls on the same dataset, with a bootstrap paired by image.
+    """Compute the differences between two methods' recalls on the same dataset, with a bootstrap paired by image."""
+    if not first.has_same_clusters(second):
+        raise SlqError("the two methods have ranks of different images or captions; evaluate both on the same dataset")
+    differences = paired_differences(first.hits - second.hits, first.num_queries, seed, resamples)
+    return {f"R@{k}": difference for k, difference in zip(RECALL_KS, differences, strict=True)}
+
+
+def paired_differences(
+    gains: np.ndarray, num_queries: np.ndarray, seed: int, resamples: int = RESAMPLES
+) -> list[Difference]:
+    """Compute the difference of each column with a percentile interval and a p-value of the paired bootstrap.
 
     The two-sided p-value is 2 (b + 1) / (B + 1), at most 1. B is the number of resamples, and b is the number of
     resamples in which the difference is zero or has the less frequent sign. Adding 1 keeps p above zero (Davison and
     Hinkley 1997).
+
+    Args:
+        gains: hits of the first method minus hits of the second, of each image (I, K)
+        num_queries: number of queries of each image (I,)
     """
-    if not first.has_same_clusters(second):
-        raise SlqError("the two methods have ranks of different images or captions; evaluate both on the same dataset")
-    gains = first.hits - second.hits
-    percentages = bootstrap_percentages(gains, first.num_queries, seed, resamples)
+    percentages = bootstrap_percentages(gains, num_queries, seed, resamples)
     low, high = percentile_interval(percentages)
     num_opposing = 1 + np.minimum((percentages <= 0).sum(0), (percentages >= 0).sum(0))
     p = np.minimum(1.0, 2 * num_opposing / (resamples + 1))
-    value = 100.0 * gains.sum(0) / first.num_queries.sum()
-    return {
-        f"R@{k}": Difference(*(float(column[number]) for column in (value, low, high, p)))
-        for number, k in enumerate(RECALL_KS)
-    }
+    value = 100.0 * gains.sum(0) / num_queries.sum()
+    return [Difference(*map(float, column)) for column in zip(value, low, high, p, strict=True)]
 
 
 def accuracy_interval(hits: int, count: int) -> Interval:
@@ -236,8 +244,8 @@ def accuracy_difference(first: Mapping[str, bool], second: Mapping[str, bool], s
     """
     p = mcnemar_test(first, second).p
     gains = compute_hits_per_question(first).hits - compute_hits_per_question(second).hits
-    low, high = percentile_interval(bootstrap_percentages(gains, np.ones(len(gains)), seed))
-    return Difference(100.0 * float(gains.mean()), float(low[0]), float(high[0]), p)
+    difference = paired_differences(gains, np.ones(len(gains)), seed)[0]
+    return replace(difference, value=100.0 * float(gains.mean()), p=p)
 
 
 def mcnemar_test(first: Mapping[str, bool], second: Mapping[str, bool]) -> McNemarResult:
