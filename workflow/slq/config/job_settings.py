@@ -25,7 +25,7 @@ from slq.config.runs import (
 
 
 def synthetic_split_settings(config: Config, name: str, split: str) -> Config:
-    """Build the settings of a synthetic split: its slice of all scenes (or signs), and the wording of its captions.
+    """Build the settings of a synthetic split: its slice of all scenes (or signs), and how they are drawn and worded.
 
     Slices are consecutive, in the order of `datasets`. A dataset with other captions for the scenes of another dataset
     has the slice of that dataset.
@@ -50,6 +50,7 @@ def synthetic_split_settings(config: Config, name: str, split: str) -> Config:
         "first": sum(same_kind[other]["synthetic"][kind][part] for other, part in earlier_splits),
         "count": entry["synthetic"][kind][split],
         "words": words,
+        "families": split in entry["synthetic"].get("families", []),
         "seed": config["synthetic"]["seed"],
     }
 

@@ -15,6 +15,7 @@ from slq.datasets.hub_columns import HUB_LAYOUTS, IMAGE_TYPE, prepare_questions
 from slq.datasets.splits import write_split
 from slq.synthetic.benchmark_rows import make_mmmu_rows, make_ocrbench_rows, make_realworldqa_rows
 from slq.synthetic.drawing import draw_scene
+from slq.synthetic.families import draw_trio, select_trios, trio_captions, trio_knowledge_captions
 from slq.synthetic.language import knowledge_captions, scene_captions
 from slq.synthetic.scenes import held_out_signs, select_scenes
 
@@ -24,7 +25,12 @@ BENCHMARK_BUILDERS: dict[str, tuple[Callable[..., list[dict[str, Any]]], Callabl
     "realworldqa": (make_realworldqa_rows, select_scenes),
     "ocrbench": (make_ocrbench_rows, held_out_signs),
 }
-CAPTION_FUNCTIONS = {"plain": scene_captions, "knowledge": knowledge_captions}
+# By whether scenes have three objects and come in families: the functions that select scenes, draw one, and write its
+# captions in each wording.
+SCENE_BUILDERS: dict[bool, tuple[Callable[..., list[Any]], Callable[..., Image.Image], dict[str, Any]]] = {
+    False: (select_scenes, draw_scene, {"plain": scene_captions, "knowledge": knowledge_captions}),
+    True: (select_trios, draw_trio, {"plain": trio_captions, "knowledge": trio_knowledge_captions}),
+}
 SHARD_NAME = "00000-of-00001"
 
 
@@ -35,7 +41,8 @@ def draw_split(settings: dict[str, Any], out: Path) -> None:
 
     Args:
         settings: `dataset`, `split`, `hub_layout` (for questions), `style`, the slice of scenes or signs (`first`,
-            `count`), `seed`, and `words`, the wording of the captions (a key of CAPTION_FUNCTIONS).
+            `count`), `seed`, `families` (whether scenes have three objects and come in families of near neighbours),
+            and `words`, the wording of the captions.
         out: folder of the prepared split.
     """
     hub_layout, style = settings["hub_layout"], settings["style"]
@@ -45,13 +52,14 @@ def draw_split(settings: dict[str, Any], out: Path) -> None:
         write_hub_files(hub_layout, make_rows(select_contents(*slice_arguments), style), out / "hub")
         prepare_questions(hub_layout, out / "hub", out, settings["dataset"], settings["split"])
         return
-    make_captions = CAPTION_FUNCTIONS[settings["words"]]
+    select, draw, captions_by_words = SCENE_BUILDERS[settings["families"]]
     items = []
     (out / "images").mkdir(parents=True, exist_ok=True)
-    for number, scene in enumerate(select_scenes(*slice_arguments), start=settings["first"]):
+    for number, scene in enumerate(select(*slice_arguments), start=settings["first"]):
         name = f"{number:06d}"
-        draw_scene(scene, style).save(out / "images" / f"{name}.png")
-        items.append({"id": name, "image": f"images/{name}.png", "captions": make_captions(scene)})
+        draw(scene, style).save(out / "images" / f"{name}.png")
+        captions = captions_by_words[settings["words"]](scene)
+        items.append({"id": name, "image": f"images/{name}.png", "captions": captions})
     write_split(out, settings["dataset"], settings["split"], "retrieval", items)
 
 
