@@ -83,7 +83,7 @@ def tiny(folder, dtype):
 def drawn(folder):
     """Draw a split of 16 images with 80 pairs."""
     settings = {"dataset": "drawn", "split": "train", "hub_layout": None, "style": "filled", "words": "plain"}
-    draw_split(settings | {"first": 0, "count": 16, "seed": 7}, folder / "drawn" / "train")
+    draw_split(settings | {"first": 0, "count": 16, "families": False, "seed": 7}, folder / "drawn" / "train")
     return read_split(folder, "drawn", "train")
 
 

@@ -21,11 +21,14 @@ def read(*parts):
     return json.loads(path.read_text())
 
 
+@pytest.mark.parametrize("direction", ["t2i", "i2t"])
+@pytest.mark.parametrize("method", ["full_ft", "lora", "slq"])
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_slq_finds_unseen_scenes(backbone):
-    metrics = read(backbone, "slq", "seed1", "retrieval", "mini-coco.json")
+def test_a_tuned_method_finds_most_unseen_scenes_and_not_all(backbone, method, direction):
+    """A recall of 100 % would say nothing about the difference of two methods."""
+    metrics = read(backbone, method, "seed1", "retrieval", "mini-coco.json")
     assert metrics["n"] == {"images": 200, "captions": 1000}
-    assert metrics["metrics"]["t2i"]["R@5"] >= 90
+    assert 60 <= metrics["metrics"][direction]["R@5"] <= 97
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

@@ -299,6 +299,9 @@ BAD = [
         "scenes_of is 'mini-coc'; expected a retrieval dataset with its own images",
     ),
     ("datasets.mini-karr.synthetic.scenes_of", "mini-ocrbench", "expected a retrieval dataset with its own images"),
+    ("datasets.mini-flickr30k.synthetic.families", ["val"], "datasets.mini-flickr30k.synthetic.scenes.val is missing"),
+    ("datasets.mini-mmmu.synthetic.families", ["test"], "families does not apply to a retention dataset; remove it"),
+    ("datasets.mini-coco.synthetic.families", ["train"], "datasets.mini-coco.synthetic.families"),
     (
         "datasets.mini-karr.synthetic.scenes_of",
         "coco",

@@ -36,7 +36,7 @@ def data(tmp_path_factory):
     """Test split of a synthetic dataset, the one that the slice draws: scenes 112 to 127."""
     folder = tmp_path_factory.mktemp("data")
     settings = {"dataset": "mini-coco", "split": "test", "hub_layout": None, "style": "filled", "words": "plain"}
-    draw_split({**settings, "first": 112, "count": 16, "seed": 7}, folder / "mini-coco" / "test")
+    draw_split({**settings, "first": 112, "count": 16, "families": False, "seed": 7}, folder / "mini-coco" / "test")
     return folder
 
 

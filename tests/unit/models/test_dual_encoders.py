@@ -169,7 +169,14 @@ def test_weights_that_do_not_fit_are_refused(blip, tmp_path):
 def data(tmp_path_factory):
     """Drawn scenes to train on, and others for validation."""
     folder = tmp_path_factory.mktemp("data")
-    shared = {"dataset": "mini-coco", "hub_layout": None, "style": "filled", "words": "plain", "seed": 7}
+    shared = {
+        "dataset": "mini-coco",
+        "hub_layout": None,
+        "style": "filled",
+        "words": "plain",
+        "families": False,
+        "seed": 7,
+    }
     draw_split(shared | {"split": "train", "first": 0, "count": 96}, folder / "mini-coco" / "train")
     draw_split(shared | {"split": "val", "first": 96, "count": 40}, folder / "mini-coco" / "val")
     return folder

@@ -23,6 +23,7 @@ from slq.results.layout import parse_layout
 from slq.results.load import Results
 from slq.synthetic.benchmark_rows import CHOICE_REQUEST, MATCH_REQUEST, REQUESTS
 from slq.synthetic.drawing import draw_scene
+from slq.synthetic.families import select_trios, trio_captions, trio_knowledge_captions
 from slq.synthetic.language import (
     COLOUR_PHRASES,
     SHAPE_PHRASES,
@@ -31,7 +32,7 @@ from slq.synthetic.language import (
     scene_captions,
     vocabulary,
 )
-from slq.synthetic.scenes import COLOURS, SHAPES, all_scenes, alter_scene, select_scenes
+from slq.synthetic.scenes import COLOURS, SHAPES, all_scenes, alter_scene
 from slq.synthetic.tasks import PretrainingTasks
 from stored import MINI, entries, mini_results
 
@@ -49,7 +50,7 @@ def drawn(tmp_path_factory):
     for name in ("mini-coco", "mini-karr"):
         given = job_settings.synthetic_split_settings(config, name, "test")
         assert run_job("make_synthetic_split", settings=given, out=data / name / "test") == 0
-    return data, select_scenes(given["seed"], given["first"], given["count"])
+    return data, select_trios(given["seed"], given["first"], given["count"])
 
 
 def test_every_shape_and_color_has_phrases_without_a_word_of_the_world():
@@ -81,8 +82,8 @@ def test_the_set_shows_the_pictures_of_another_and_says_other_things(drawn):
     data, scenes = drawn
     plain, karr = (read_split(data, name, "test") for name in ("mini-coco", "mini-karr"))
     assert len(karr.items) == 200 and karr.image_hashes == plain.image_hashes
-    assert [item["captions"] for item in karr.items] == [knowledge_captions(scene) for scene in scenes]
-    assert [item["captions"] for item in plain.items] == [scene_captions(scene) for scene in scenes]
+    assert [item["captions"] for item in karr.items] == [trio_knowledge_captions(scene) for scene in scenes]
+    assert [item["captions"] for item in plain.items] == [trio_captions(scene) for scene in scenes]
 
 
 def test_a_set_over_anothers_pictures_takes_no_scene_from_a_drawn_set(raw_config):

@@ -24,7 +24,14 @@ RETENTION = ("mini-mmmu", "mini-realworldqa", "mini-ocrbench")
 def data(tmp_path_factory):
     """A few drawn scenes to train on."""
     folder = tmp_path_factory.mktemp("data")
-    drawn = {"dataset": "mini-coco", "hub_layout": None, "style": "filled", "words": "plain", "seed": 7}
+    drawn = {
+        "dataset": "mini-coco",
+        "hub_layout": None,
+        "style": "filled",
+        "words": "plain",
+        "families": False,
+        "seed": 7,
+    }
     draw_split(drawn | {"split": "train", "first": 0, "count": 32}, folder / "mini-coco" / "train")
     return folder
 

@@ -17,8 +17,18 @@ from slq.synthetic.backbones import build_tokenizer
 from slq.synthetic.benchmark_rows import REQUESTS
 from slq.synthetic.datasets import draw_split
 from slq.synthetic.drawing import draw_scene, draw_sign
+from slq.synthetic.families import select_trios, trio_captions
 from slq.synthetic.language import scene_captions, scene_questions, vocabulary
-from slq.synthetic.scenes import COLOURS, PLACES, SHAPES, all_scenes, held_out_signs, pretraining_signs, select_scenes
+from slq.synthetic.scenes import (
+    COLOURS,
+    PLACES,
+    SHAPES,
+    Scene,
+    all_scenes,
+    held_out_signs,
+    pretraining_signs,
+    select_scenes,
+)
 
 
 def slices(config):
@@ -28,8 +38,13 @@ def slices(config):
     for name, entry in config["datasets"].items():
         for split in entry.get("synthetic", {}).get("scenes", {}):
             settings = synthetic_split_settings(resolved, name, split)
-            drawn[name, split] = select_scenes(settings["seed"], settings["first"], settings["count"])
+            select = select_trios if settings["families"] else select_scenes
+            drawn[name, split] = select(settings["seed"], settings["first"], settings["count"])
     return drawn
+
+
+def captions_of(scene):
+    return scene_captions(scene) if isinstance(scene, Scene) else trio_captions(scene)
 
 
 def test_every_arrangement_once():
@@ -42,13 +57,15 @@ def test_every_arrangement_once():
 def test_sets_and_splits_share_no_scene_caption_or_question(raw_config):
     drawn = slices(raw_config)
     assert len(drawn) == 6
-    said = {key: {text for scene in scenes for text in scene_captions(scene)} for key, scenes in drawn.items()}
+    said = {key: {text for scene in scenes for text in captions_of(scene)} for key, scenes in drawn.items()}
     asked = {
-        key: {(scene.content_hash, q.text) for scene in scenes for q in scene_questions(scene)}
+        key: {
+            (scene.content_hash, q.text) for scene in scenes if isinstance(scene, Scene) for q in scene_questions(scene)
+        }
         for key, scenes in drawn.items()
     }
     for a, b in combinations(drawn, 2):
-        assert not {s.content_hash for s in drawn[a]} & {s.content_hash for s in drawn[b]}
+        assert not set(drawn[a]) & set(drawn[b])
         assert not said[a] & said[b]
         assert not asked[a] & asked[b]
 

@@ -55,7 +55,7 @@ def log_temperature():
 def split(tmp_path_factory):
     data = tmp_path_factory.mktemp("data")
     settings = {"dataset": "drawn", "split": "train", "hub_layout": None, "style": "filled", "words": "plain"}
-    draw_split(settings | {"first": 0, "count": 12, "seed": 7}, data / "drawn" / "train")
+    draw_split(settings | {"first": 0, "count": 12, "families": False, "seed": 7}, data / "drawn" / "train")
     return read_split(data, "drawn", "train")
 
 
