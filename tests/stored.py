@@ -101,6 +101,7 @@ class Runs:
             "hidden_size": 128,
         }
         content |= {"seed": self.seed_of(method), "spans": SPANS if device else {}, "device": device}
+        content |= {"settings": {"hyperparameters": {"learning_rate": 0.1}}}
         content |= {"parameters": {"trainable": trained, "total": 10**6}, **changes}
         write_json(self.folder(backbone, method) / "run.json", content)
 

@@ -181,7 +181,7 @@ def test_a_configuration_is_given_in_one_way():
 
 def rules_of(path):
     """Return the text of each rule of a file, by its name, without the comment above it."""
-    texts = re.findall(r"^((?:use )?rule .*\n(?:(?:[ \t].*)?\n)*)", path.read_text(), re.MULTILINE)
+    texts = re.findall(r"^((?:use )?(?:rule|checkpoint) .*\n(?:(?:[ \t].*)?\n)*)", path.read_text(), re.MULTILINE)
     return {re.match(r".*?(\w+)(?: with)?:\n", text)[1]: text.rstrip() for text in texts}
 
 

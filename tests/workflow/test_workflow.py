@@ -349,21 +349,39 @@ def test_pinned_code_keeps_results_and_tables_say_which(edited):
     assert planned(edited, *pinned) == {}
 
 
-def test_select_names_the_best_rate_on_val_and_changes_no_run(edited):
-    """Every rate of the grid is tried; a rate whose loss becomes infinite or NaN is recorded as failed."""
-    rates = [1.0e30, 0.003, 0.03]
-    override = change(edited, mini(lr_sweep={"learning_rates": rates}))
+def test_a_search_tries_each_rate_once_and_its_choice_is_not_trained_again(edited):
+    """An added rate trains only itself; one that diverges is recorded; a trial whose rate is configured is the run."""
+    sweep = {"center": {"slq": 0.03}, "rates": 2, "factor": 1.0e30, "extensions": 0}
+    answer = snakemake(edited, *change(edited, mini(lr_sweep=sweep)), "--", "lr_sweep")
+    assert answer.returncode == 0, answer.stdout
+    assert planned(edited, *change(edited, mini(lr_sweep=sweep))) == for_this_machine(TYPESET), (
+        "only the table of rates"
+    )
+    override = change(edited, mini(lr_sweep=sweep | {"rates": 3}))
+    before = contents(edited, f"{RUNS}/slq/lr*/seed1/run.json")
     answer = snakemake(edited, *override, "--", "lr_sweep")
     assert answer.returncode == 0, answer.stdout
-    sweep = json.loads((edited / RUNS / "slq/seed1/lr_sweep.json").read_text())
-    tried = {trial["learning_rate"]: trial["val"] for trial in sweep["trials"]}
-    assert list(tried) == sorted(rates)
-    assert tried[1.0e30] is None
-    assert re.match(r"(loss|the gradient's norm) is (nan|inf)", sweep["trials"][-1]["error"])
-    sums = {rate: sum(sum(way.values()) for way in val.values()) for rate, val in tried.items() if val}
-    assert sweep["best_learning_rate"] == max(sorted(sums), key=sums.__getitem__)
-    assert sweep["seconds"]["train"] > 0
-    assert planned(edited, *override) == {}
+    assert re.findall(r"Training (\S+)", answer.stdout) == ["slq/lr3e+28"]
+    after = contents(edited, f"{RUNS}/slq/lr*/seed1/run.json")
+    assert len(after) == 3 and before.items() <= after.items()
+    search = json.loads((edited / RUNS / "slq/seed1/lr_sweep.json").read_text())
+    tried = {trial["learning_rate"]: trial for trial in search["trials"]}
+    assert list(tried) == [3e-32, 0.03, 3e28] and tried[3e28]["val"] is None
+    assert re.match(r"(loss|the gradient's norm) is (nan|inf)", tried[3e28]["diverged"])
+    assert search["learning_rate"] in (3e-32, 0.03) and search["hours"] > 0
+    assert planned(edited, *override, "--", "lr_sweep") == {}
+
+    configured = change(edited, mini(lr_sweep=sweep, hyperparameters={"slq": {"learning_rate": 0.03}}))
+    run = f"{RUNS}/slq/seed1/run.json"
+    answer = snakemake(edited, *configured, "--", run)
+    assert answer.returncode == 0 and "this run is already finished" in answer.stdout, answer.stdout
+    own, trial = (json.loads((edited / file).read_text()) for file in (run, run.replace("slq/", "slq/lr0.03/")))
+    assert own["method"] == own["settings"].pop("method") == "slq" and "variant_of" not in own["settings"]
+    assert trial["settings"].pop("method") == "slq/lr0.03" and trial["settings"].pop("variant_of") == "slq"
+    assert own == trial | {"method": "slq"}
+    folder = edited / "scratch/runs/mini/mini-internvl/slq"
+    tensors = [(folder / name / "seed1/adapter.safetensors").read_bytes() for name in ("", "lr0.03")]
+    assert tensors[0] == tensors[1]
 
 
 def test_tables_from_a_clone_of_the_results(finished, tmp_path):

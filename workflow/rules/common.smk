@@ -22,14 +22,14 @@ os.environ.update(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.ge
 
 from slq.baselines.registry import find_baselines
 from slq.common.errors import SlqError
-from slq.common.files import hash_file, read_csv
+from slq.common.files import hash_file, read_csv, read_json
 from slq.common.fingerprint import fingerprint
 from slq.common.parameters import find_finished, write_parameters
 from slq.config import baseline_settings, cost_settings, job_settings
 from slq.config.loading import SPLITS, active_preset, evaluation_datasets, is_derived
 from slq.config.loading import parent_dataset, prefer_given_seeds, read_config_file, seeds, validate_config
-from slq.config.runs import BASE_SEED, list_run_seeds, merge_training_resources
-from slq.config.runs import method_entry
+from slq.config.runs import BASE_SEED, TRIAL, TRIAL_PATTERN, first_learning_rates, list_run_seeds
+from slq.config.runs import merge_training_resources, method_entry, trial_name, tried_entry
 from slq.config.values import UNUSABLE, describe_unquotable_python
 from slq.config.yaml_files import reject_duplicate_config_keys, reject_duplicate_options
 from slq.cost.forecast import forecast_preset, job_resources
@@ -73,6 +73,7 @@ RUN_JOBS = {
 FORECAST_SETTINGS = cost_settings.forecast_settings(config)
 DEFAULT_MEM_GB = 32  # GB, if neither the memory forecast nor config.yaml gives a job's memory
 RUN_FOLDER = "results/{preset}/{backbone}/{method}/seed{seed}"
+SEARCH_FILE = "<scratch>/lr_sweep/{preset}/{backbone}/{method}/seed{seed}.round{round}.json"
 BASELINES = list(find_baselines(config))
 BASELINE_FOLDER = "results/{preset}/baselines/{baseline}"
 
@@ -126,8 +127,13 @@ def wildcard_pattern(names) -> str:
     return "|".join(re.escape(name) for name in names) or "(?!)"
 
 
+def with_trials(methods) -> str:
+    """Return the regular expression of a wildcard that matches these methods and their trials."""
+    return f"({wildcard_pattern(methods)})({TRIAL_PATTERN})?"
+
+
 def trained_runs() -> dict[str, str]:
-    """Return the wildcard constraints of the runs that are trained."""
+    """Return the wildcard constraints of the runs that are trained, without trials of the learning-rate search."""
     return {"method": wildcard_pattern(TRAINED_METHODS), "seed": wildcard_pattern(map(str, SEEDS))}
 
 
@@ -255,7 +261,8 @@ def image_cache_files(wildcards) -> list[str]:
     """List the manifest of a run's image cache; empty unless `training.image_cache` needs a job before the run."""
     if job_settings.stored_image_cache(config, wildcards.backbone, wildcards.method) is None:
         return []
-    return [f"<scratch>/feature_cache/{config['preset']}/{wildcards.backbone}/{wildcards.method}.json"]
+    method = tried_entry(wildcards.method)
+    return [f"<scratch>/feature_cache/{config['preset']}/{wildcards.backbone}/{method}.json"]
 
 
 def reference_check_files() -> list[str]:
@@ -304,6 +311,14 @@ def local_dataset_hash(wildcards) -> str:
 def queries_hash(wildcards) -> str:
     """Hash the file of user-written queries."""
     return FILE_HASHES.hash_files([config["datasets"][wildcards.dataset]["queries"]])
+
+
+def searches_hash(wildcards) -> str:
+    """Hash the learning-rate searches that exist.
+
+    They are not inputs of the tables: then an edit of the grid would start trials, which run only on request.
+    """
+    return FILE_HASHES.hash_files([f"{run}/lr_sweep.json" for run in run_folders(TRAINED_METHODS)])
 
 
 def pilot_images_hash(wildcards) -> str:
@@ -357,6 +372,34 @@ def training_values(wildcards) -> dict:
     return {"train_dataset": PRESET["train_dataset"]} | seed
 
 
+def train_values(wildcards) -> dict:
+    """Return the values of a training: those of `training_values`, and whether it is a trial."""
+    return training_values(wildcards) | {"is_trial": TRIAL in wildcards.method}
+
+
+def trial_files(wildcards) -> list[str]:
+    """List run.json of the trials of a search's round, which has the rates of the earlier rounds and their next ones."""
+    rates = first_learning_rates(PRESET, wildcards.method)
+    for number in range(int(wildcards.round)):
+        rates += read_search(wildcards, number)["next_rates"]
+    runs = [dict(wildcards.items()) | {"method": trial_name(wildcards.method, rate)} for rate in rates]
+    return [f"{RUN_FOLDER.format(**run)}/run.json" for run in runs]
+
+
+def read_search(wildcards, number: int) -> dict:
+    """Read the outcome of a round of a search; Snakemake plans again when that round has finished."""
+    at = {key: wildcards[key] for key in ("preset", "backbone", "method", "seed")}
+    return read_json(Path(checkpoints.choose_learning_rate.get(**at, round=str(number)).output[0]))
+
+
+def last_round(wildcards) -> str:
+    """Return the outcome of the last round of a search, which has no next rates."""
+    number = 0
+    while read_search(wildcards, number)["next_rates"]:
+        number += 1
+    return SEARCH_FILE.format(**dict(wildcards.items()), round=number)
+
+
 def layout_values(wildcards) -> dict:
     """Return the layout of tables, figures and the page."""
     return {"layout": job_settings.layout(config) | results_of_older_code()}
@@ -408,7 +451,7 @@ def stage_resources(stage: str, wildcards) -> dict:
     configured, backbone = PRESET["resources"][stage], wildcards.get("backbone")
     if stage not in ("train", "evaluate") or backbone not in PRESET["backbones"]:
         return {"mem_gb": DEFAULT_MEM_GB} | configured
-    method = wildcards.get("method", BASE)
+    method = tried_entry(wildcards.get("method", BASE))
     if stage == "train":
         configured = merge_training_resources(PRESET, config["backbones"][backbone], method)
     estimate = forecast_job_resources(backbone, method, stage)
@@ -623,7 +666,8 @@ def training_curve_events(wildcards) -> list[str]:
     return existing_if_partial([f"{run}/events/train.jsonl" for run in run_folders(TRAINED_METHODS)])
 
 
-TABLES = ["table1", "table3", "gpu_hours", "retention", "intervals", "comparisons", "counts", "table1_extended"]
+TABLES = ["table1", "table3", "gpu_hours", "retention", "intervals", "comparisons", "counts", "rates"]
+TABLES += ["table1_extended"]
 
 
 def table_files() -> list[str]:

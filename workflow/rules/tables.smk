@@ -24,6 +24,7 @@ rule render_tables:
         job=job_call(
             "render_tables",
             values=layout_values,
+            content=searches_hash,
             **REPORT_PATHS,
             templates="paper_tables/templates",
             output="paper_tables/{preset}",

@@ -72,7 +72,8 @@ use rule register_base as train with:
     benchmark:
         "benchmarks/{preset}/train/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
-        **trained_runs(),
+        method=with_trials(TRAINED_METHODS),
+        seed=wildcard_pattern(map(str, SEEDS)),
     threads: stage_cpus("train")
     resources:
         **cluster_resources("train"),
@@ -80,7 +81,7 @@ use rule register_base as train with:
         job=job_call(
             "train",
             slice_of(job_settings.train_settings, "backbone", "method"),
-            training_values,
+            train_values,
             cache_manifest=lambda wildcards: next(iter(image_cache_files(wildcards)), None),
             adapter_folder=ADAPTER_FOLDER,
             **TRAINING_PATHS,
@@ -89,29 +90,42 @@ use rule register_base as train with:
         "Training {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
 
 
-# On request: `snakemake --cores all lr_sweep`, with the first seed. The user copies the chosen rates into config.yaml,
-# so that a run depends only on the values there. No test split is read.
-use rule cache_features as sweep_learning_rates with:
+# Learning-rate search, on request: `snakemake --cores all lr_sweep`, with the first seed. Its trials are runs of the rule
+# `train`. A best rate at an edge of the grid adds a round with a further rate. The user copies the chosen rates into
+# config.yaml, so that a run depends only on the values there. No test split is read.
+checkpoint choose_learning_rate:
     input:
-        backbone="<scratch>/backbones/{backbone}/manifest.json",
-        data=training_manifests(),
+        runs=trial_files,
     output:
-        output_file="results/{preset}/{backbone}/{method}/seed{seed}/lr_sweep.json",
+        output_file=SEARCH_FILE,
     log:
-        "logs/{preset}/sweep_learning_rates/{backbone}.{method}.seed{seed}.log",
-    benchmark:
-        "benchmarks/{preset}/sweep_learning_rates/{backbone}.{method}.seed{seed}.jsonl"
+        "logs/{preset}/choose_learning_rate/{backbone}.{method}.seed{seed}.round{round}.log",
     wildcard_constraints:
         **trained_runs(),
+        round=r"\d+",
+    localrule: True
+    conda:
+        "../../envs/slq.yaml"
     params:
-        job=job_call(
-            "sweep_learning_rates",
-            slice_of(job_settings.lr_sweep_settings, "backbone", "method"),
-            training_values,
-            **TRAINING_PATHS,
-        ),
+        job=job_call("choose_learning_rate", slice_of(job_settings.lr_sweep_settings, "method"), runs=trial_files),
     message:
-        "Sweeping learning rates of {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
+        "Choosing the learning rate of {wildcards.method} on {wildcards.backbone}"
+    shell:
+        LOCAL_JOB
+
+
+rule sweep_learning_rates:
+    input:
+        last_round,
+    output:
+        "results/{preset}/{backbone}/{method}/seed{seed}/lr_sweep.json",
+    wildcard_constraints:
+        **trained_runs(),
+    localrule: True
+    message:
+        "Storing the learning-rate search of {wildcards.method} on {wildcards.backbone}"
+    shell:
+        "cp {input} {output}"
 
 
 rule lr_sweep:

@@ -36,7 +36,7 @@ JOBS = {
     "cache_features": "slq.caching.build:build_feature_cache",
     "register_base": "slq.training.run_record:register_base",
     "train": "slq.jobs:train",
-    "sweep_learning_rates": "slq.jobs:sweep_learning_rates",
+    "choose_learning_rate": "slq.training.lr_sweep:choose_learning_rate",
     "evaluate_retrieval": "slq.evaluation.retrieval:evaluate_retrieval",
     "evaluate_retention": "slq.evaluation.retention:evaluate_retention",
     "evaluate_blind": "slq.evaluation.retention:evaluate_retention",
@@ -107,14 +107,6 @@ def train(
         validate = build_recall_validator(settings)
         limits: dict[str, Any] = {"code_fingerprint": code_fingerprint, "time_limit_minutes": time_limit_minutes}
         run_training(settings, validate=validate, **limits, **arguments)
-
-
-def sweep_learning_rates(settings: dict[str, Any], **arguments: Any) -> None:
-    """Run a learning-rate sweep for a run, evaluated on the validation split."""
-    from slq.evaluation.validation import build_recall_validator
-    from slq.training.lr_sweep import sweep_learning_rates as sweep
-
-    sweep(settings, validate=build_recall_validator(settings), **arguments)
 
 
 def draw_queries(settings: dict[str, Any], top: Path, results: Path, data: Path, out: Path) -> None:

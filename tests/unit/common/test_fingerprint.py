@@ -36,7 +36,7 @@ OWN = "qwen3_vl"  # the family of the jobs here
 ENTRIES = {job: (entry,) for job, entry in JOBS.items() if job != "fetch_source"}
 ENTRIES |= {"generation": ("slq.evaluation.generation", "slq.methods.registry")}
 USED = {"families": [OWN], "dual_encoders": ["clip"]}
-TRAINS = {"cache_features", "train", "sweep_learning_rates"}
+TRAINS = {"cache_features", "train"}
 EVALUATES = {
     "evaluate_retrieval",
     "evaluate_retention",
@@ -201,7 +201,7 @@ def test_what_a_method_trains_is_code_of_its_own_runs(tmp_path):
 
 def test_the_loss_is_code_of_trainings_and_of_no_evaluation(tmp_path):
     due = changed(package(tmp_path, **{"training/loss": ("def info_nce", "MORE = 1\n\n\ndef info_nce")}))
-    assert due == {"train", "sweep_learning_rates", "pretrain_encoder"}
+    assert due == {"train", "pretrain_encoder"}
 
 
 def test_a_scorer_generates_no_answer(tmp_path):

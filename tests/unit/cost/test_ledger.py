@@ -60,12 +60,16 @@ def test_what_three_runs_share_is_counted_once(asked, tmp_path):
         events = told(tmp_path, seed)
         events.begin_attempt()
         events.train(1, 10, 36)
-    seconds = {"init": 360.0, "train": 3240.0}
-    write_json(tmp_path / RUN.format(1) / "lr_sweep.json", {"seconds": seconds, "device": DEVICE})
+    trials = [{"learning_rate": rate, "hours": hours, "device": DEVICE} for rate, hours in ((0.1, 2.0), (0.3, 0.2))]
+    write_json(tmp_path / RUN.format(1) / "lr_sweep.json", {"trials": trials})
     lines = read_ledger(asked, tmp_path)
-    assert sum(line.total_hours for line in lines) == pytest.approx(3 * 0.2 + 2.0)
+    assert sum(line.total_hours for line in lines) == pytest.approx(3 * 0.2 + 2.2)
     (shared,) = [line for line in lines if line.stage == "lr_sweep"]
-    assert shared.reused == "shared by 3 runs, counted once" and shared.train_hours == 0
+    assert (shared.reused, shared.train_hours, shared.attempts) == ("shared by 3 runs, counted once", 0, 2)
+    # A trial that became the run is counted as the run.
+    settings = {"hyperparameters": {"learning_rate": 0.3}}
+    write_json(tmp_path / RUN.format(1) / "run.json", {"settings": settings})
+    assert sum(line.total_hours for line in read_ledger(asked, tmp_path)) == pytest.approx(3 * 0.2 + 2.0)
 
 
 def test_answers_of_an_earlier_attempt_cost_nothing_and_are_named(asked, tmp_path):

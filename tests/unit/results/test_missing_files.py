@@ -42,6 +42,7 @@ def run(method: str) -> str:
 SHOWN = [
     f"{RESULTS}/gpu_hours.csv",
     *(f"{run(method)}/run.json" for method in METHODS),
+    *(f"{run(method)}/lr_sweep.json" for method in METHODS if method != "base"),
     *(
         f"{run(method)}/retrieval/{name}{end}"
         for method in METHODS
@@ -77,7 +78,6 @@ UNSHOWN = {
     **{f"{run(method)}/events/retention.jsonl": "gpu_hours.csv is counted from it" for method in ASKED},
     f"{run('slq')}/events/equivalence.jsonl": "gpu_hours.csv is counted from it",
     f"{run('base')}/events/blind.jsonl": "gpu_hours.csv is counted from it",
-    **{f"{run(method)}/lr_sweep.json": "what a rate was chosen by" for method in METHODS if method != "base"},
     **{f"{run(method)}/retrieval/{name}.top.jsonl": "the figure of queries" for method in METHODS for name in "cfk"},
     **{f"{run(method)}/retrieval/k.json": "the figure by scale" for method in METHODS},
     f"{run('base')}/retrieval/f.ranks.parquet": "the check of f.json; Table E, were an image of it leaked",
@@ -122,7 +122,9 @@ def write_run(root: Path, method: str, place: int) -> None:
         write_jsonl(folder / "events" / f"{stage}.jsonl", [])
     if method != "base":
         runs.events("a", method, [1.0, 0.5], [10.0, 20.0])
-        write_json(folder / "lr_sweep.json", {"schema": 2})
+        trial = {"learning_rate": 0.1, "val": {"t2i": {"R@1": 1.0}}}
+        search = {"trials": [trial], "learning_rate": 0.1, "edge": "lower", "hours": 1.0}
+        write_json(folder / "lr_sweep.json", {"schema": 3} | search)
 
 
 def write_ledger(path: Path) -> None:

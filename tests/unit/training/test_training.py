@@ -9,14 +9,12 @@ import torch
 from slq.caching.feature_cache import read_training_inputs
 from slq.common.errors import SlqError
 from slq.common.events import EventLog
-from slq.common.files import read_json
 from slq.common.snapshots import snapshot_sha256, write_manifest
 from slq.datasets.splits import read_split, write_split
 from slq.methods.adapter import build_retriever
 from slq.models.backbone import hash_weights
 from slq.models.prefix import require_texts_fit
 from slq.synthetic.datasets import draw_split
-from slq.training import lr_sweep
 from slq.training.distributed import DistributedContext
 from slq.training.execution import clip_gradients
 from slq.training.grad_cache import compute_loss_and_gradients
@@ -94,16 +92,6 @@ def test_of_equally_good_epochs_the_earlier_is_kept():
     for epoch, recall in enumerate([1.0, 3.0, 3.0, 2.0]):
         best.update_if_better([torch.tensor([float(epoch)])], {"t2i": {"R@1": recall}}, epoch)
     assert best.epoch == 1 and best.tensors[0].item() == 1.0
-
-
-def test_of_equally_good_rates_the_lower_is_chosen(tmp_path, monkeypatch):
-    recalls = {0.1: 5.0, 0.01: 5.0, 0.001: 1.0}
-    monkeypatch.setattr(lr_sweep, "read_training_inputs", lambda *_: ({}, {}))
-    monkeypatch.setattr(lr_sweep, "train_with_learning_rate", lambda rate, *_: {"val": {"t2i": {"R@1": recalls[rate]}}})
-    settings = {"preset": "p", "backbone": "b", "method": "slq", "lr_sweep": {"learning_rates": [0.1, 0.001, 0.01]}}
-    paths = (tmp_path / "backbone", tmp_path / "data", "s", tmp_path / "work", tmp_path / "lr_sweep.json")
-    lr_sweep.sweep_learning_rates(settings, 1, *paths, validate=None)
-    assert read_json(tmp_path / "lr_sweep.json")["best_learning_rate"] == 0.01
 
 
 def run(backbone, split, folder, method="slq", seed=1, validate=lambda retriever: {"t2i": {"R@1": 0.0}}, **changes):

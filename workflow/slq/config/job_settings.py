@@ -214,11 +214,10 @@ def feature_cache_settings(config: Config, backbone: str, method: str) -> Config
     )
 
 
-def lr_sweep_settings(config: Config, backbone: str, method: str) -> Config:
-    """Build the settings of a run's learning-rate sweep: the training settings without the rate, and the grid."""
-    settings = train_settings(config, backbone, method)
-    hyperparameters = {key: value for key, value in settings["hyperparameters"].items() if key != "learning_rate"}
-    return {**settings, "hyperparameters": hyperparameters, "lr_sweep": active_preset(config)["lr_sweep"]}
+def lr_sweep_settings(config: Config, method: str) -> Config:
+    """Build the settings for choosing a learning rate: the number of trials, and how far the grid may be extended."""
+    sweep = active_preset(config)["lr_sweep"]
+    return {"method": method, **{key: sweep[key] for key in ("rates", "factor", "extensions")}}
 
 
 def retrieval_settings(config: Config, backbone: str) -> Config:

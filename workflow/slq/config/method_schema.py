@@ -26,7 +26,7 @@ def fill_method_schema(schema: Config, raw: Any) -> Config:
     definitions["by_hyperparameters"]["properties"] = {
         name: _variant_schema(parents[name]) if name in parents else dict(find_method(name).schema) for name in trained
     }
-    for kind, value in (("by_seed_sd", "spread"), ("by_run", "run")):
+    for kind, value in (("by_seed_sd", "spread"), ("by_run", "run"), ("by_center", "rate")):
         definitions[kind]["properties"] = {
             name: {"$ref": f"#/$defs/{value}", "description": f"Of {name}."} for name in trained
         }

@@ -1,11 +1,13 @@
 """Runs of a preset, the rows of its tables, and the settings of a run.
 
 A run has a backbone, a method and a seed. The method is a method of `slq.methods` or a variant of such a method. A
-variant is an entry of `hyperparameters` that names its method (`of`) and lists the hyperparameters that differ.
+variant is an entry of `hyperparameters` that names its method (`of`) and lists the hyperparameters that differ. A trial
+of the learning-rate search is a run of a method or variant at another learning rate. It has no entry, and its name is
+that of its folder, such as `slq/lr0.03`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from slq.common.files import read_csv
@@ -17,6 +19,8 @@ Config = dict[str, Any]
 BASE_SEED = 0  # seed folder of the unchanged base, in which nothing is random
 DISK_CACHE_MODES = ("features", "kv")  # values of `training.image_cache` that need a caching job before the run
 TABLE3 = REPOSITORY_ROOT / "paper_tables" / "reference" / "table3.csv"
+TRIAL = "/lr"  # between the name of a method or variant and the learning rate in the name of a trial
+TRIAL_PATTERN = rf"{TRIAL}[-+.\de]+"  # the end of a trial's name, as a regular expression
 LIGHTER = 0.65  # factor by which each further variant of a method is lighter
 
 
@@ -44,8 +48,13 @@ class MethodEntry:
 
 
 def method_entry(preset: Config, name: str) -> MethodEntry:
-    """Return a method or variant of a preset."""
+    """Return a method, variant or trial of a preset."""
     entries: Config = preset["hyperparameters"]
+    if TRIAL in name:
+        of, _, rate = name.partition(TRIAL)
+        entry = method_entry(preset, of)
+        hyperparameters = entry.hyperparameters | {"learning_rate": float(rate)}
+        return replace(entry, name=name, hyperparameters=hyperparameters, label=f"{entry.label}, learning rate {rate}")
     own = entries.get(name, {})
     method = find_method(own.get("of", name))
     if name == method.name:
@@ -56,6 +65,27 @@ def method_entry(preset: Config, name: str) -> MethodEntry:
     siblings = [one for one in entries if entries[one].get("of") == method.name]
     label = f"{method.label} ({', '.join(differing) or name})"
     return MethodEntry(name, method, parent | own, label, _lighter(method.color, 1 + siblings.index(name)))
+
+
+def trial_name(method: str, learning_rate: float) -> str:
+    """Return the name of a method's or variant's trial at a learning rate."""
+    return f"{method}{TRIAL}{learning_rate:g}"
+
+
+def tried_entry(name: str) -> str:
+    """Return the name of the method or variant that a trial is one of; any other name unchanged."""
+    return name.partition(TRIAL)[0]
+
+
+def first_learning_rates(preset: Config, method: str) -> list[float]:
+    """List the rates that the search of a method begins with, in ascending order and with two significant digits.
+
+    They are `lr_sweep.factor` apart. Of an even number of rates, one more lies below the centre than above it. The
+    centre of a method that `lr_sweep.center` does not name is its own learning rate.
+    """
+    sweep, rate = preset["lr_sweep"], method_entry(preset, method).hyperparameters["learning_rate"]
+    center, below = of_method(preset, sweep["center"], method, rate), sweep["rates"] // 2
+    return [float(f"{center * sweep['factor'] ** (step - below):.2g}") for step in range(sweep["rates"])]
 
 
 def _lighter(color: str, steps: int) -> str:
@@ -112,5 +142,9 @@ def _method_overrides(preset: Config, backbone: Config, method: str, section: st
 
 
 def of_method(preset: Config, entries: Mapping[str, Any], method: str, default: Any) -> Any:
-    """Return the entry of a method or variant in a mapping; a variant without an entry has that of its method."""
+    """Return the entry of a method or variant in a mapping; a variant without an entry has that of its method.
+
+    A trial has the entry of the method or variant that it is a trial of.
+    """
+    method = tried_entry(method)
     return entries.get(method, entries.get(method_entry(preset, method).method.name, default))

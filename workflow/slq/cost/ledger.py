@@ -160,17 +160,24 @@ def read_shared_stages(
     if cache_events.exists():
         ledger_row = read_stage(settings, backbone, (backbone["name"], method, seeds[0]), CACHE_STAGE, cache_events)
         ledger_rows.append(replace(ledger_row, reused=reused))
-    for seed in seeds:
-        path = folder / f"seed{seed}" / "lr_sweep.json"
+    for path in (folder / f"seed{seed}" / "lr_sweep.json" for seed in seeds):
         if path.exists():
-            sweep = read_json(path)
-            device = sweep["device"]
-            hours = sum(sweep["seconds"].values()) * device["count"] / 3600
-            cost = compute_cost(hours, settings)
-            run = (backbone["name"], method, seed, "lr_sweep", device["name"], device["count"])
-            spent = {"train_hours": 0.0, "repeated_hours": 0.0, "total_hours": hours, "cost": cost}
-            ledger_rows.append(LedgerRow(*run, attempts=1, **spent, reused=reused, source=path.as_posix()))
+            ledger_rows.append(read_lr_sweep(settings, backbone, method, path, reused))
     return ledger_rows
+
+
+def read_lr_sweep(
+    settings: Mapping[str, Any], backbone: Mapping[str, Any], method: str, path: Path, reused: str
+) -> LedgerRow:
+    """Sum the cost of the trials of a learning-rate search, apart from the one that is the method's own run."""
+    run_file = path.with_name("run.json")
+    own = read_json(run_file)["settings"]["hyperparameters"]["learning_rate"] if run_file.exists() else None
+    trials = read_json(path)["trials"]
+    hours = sum(trial["hours"] for trial in trials if trial["learning_rate"] != own)
+    device = trials[0]["device"]
+    run = (backbone["name"], method, int(path.parent.name.removeprefix("seed")), "lr_sweep", device["name"])
+    spent = {"train_hours": 0.0, "repeated_hours": 0.0, "total_hours": hours, "cost": compute_cost(hours, settings)}
+    return LedgerRow(*run, device["count"], attempts=len(trials), **spent, reused=reused, source=path.as_posix())
 
 
 def spent_flops(

@@ -75,6 +75,8 @@ def load_retriever(backbone: Backbone, folder: Path, backbone_sha256: str) -> Re
     """
     adapter = read_json(folder / "adapter.json")
     require_schema(folder / "adapter.json", adapter, SCHEMA, "train it again")
+    if "diverged" in adapter:
+        raise SlqError(f"{folder}: this training diverged and has no weights: {adapter['diverged']}")
     if adapter["backbone_sha256"] != backbone_sha256:
         raise SlqError(
             f"{folder}: trained on another backbone (sha256 {adapter['backbone_sha256'][:12]}, expected "

@@ -18,8 +18,10 @@ def split_headline(outputs: Sequence[Path]) -> str:
 
 
 def training_headline(outputs: Sequence[Path]) -> str:
-    """State the recall of the selected epoch on the validation split."""
+    """State the recall of the selected epoch on the validation split, or that a trial has diverged."""
     validation = _read(_find(outputs, "run.json"))["val"]
+    if validation is None:
+        return "diverged"
     selected = validation["recalls"][validation["selected_epoch"]]
     return f"validation T2I R@1 {selected['t2i']['R@1']:.1f}"
 
@@ -44,12 +46,21 @@ def claims_headline(outputs: Sequence[Path]) -> str:
     return ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in verdicts)
 
 
+def lr_sweep_headline(outputs: Sequence[Path]) -> str:
+    """State the learning rate that the trials so far choose, and the rates that are tried next."""
+    search = _read(outputs[0])
+    chosen = "every rate diverged" if search["learning_rate"] is None else f"rate {search['learning_rate']:g}"
+    further = ", ".join(f"{rate:g}" for rate in search["next_rates"])
+    return f"{chosen}{f', at the edge: tries {further}' if further else ', at the edge' if search['edge'] else ''}"
+
+
 HEADLINES: dict[str, Headline] = {  # by rule
     "make_synthetic_split": split_headline,
     "import_local_split": split_headline,
     "import_queries": split_headline,
     "prepare_split": split_headline,
     "train": training_headline,
+    "choose_learning_rate": lr_sweep_headline,
     "evaluate_retrieval": retrieval_headline,
     "evaluate_baseline": retrieval_headline,
     "evaluate_retention": retention_headline,

@@ -20,6 +20,7 @@ from slq.reporting.notes import (
     origin_note,
     trained_on_test_note,
 )
+from slq.reporting.rates import rates_table
 from slq.reporting.recall_variants import recall_variants_table
 from slq.reporting.recalls import DATASET_LABELS, MARKS_NOTE, RecallColumns, missing_dataset_cell
 from slq.reporting.retention import retention_table
@@ -66,6 +67,7 @@ def build_tables(results: Results, reference_folder: Path) -> list[Table]:
         intervals_table(results),
         comparisons_table(results),
         recall_variants_table(results),
+        rates_table(results),
         extended_table(results, paper, read_system_facts(reference_folder)),
     ]
     return [_with_seeds(table, results.layout) for table in tables]

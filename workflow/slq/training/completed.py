@@ -15,20 +15,22 @@ from slq.common.files import hash_file, hash_json, read_json, write_json, write_
 from slq.methods.adapter import ADAPTER_WEIGHTS
 
 SCHEMA = 4
+NAME_KEYS = ("preset", "method", "variant_of")  # what a preset calls a run; another may have finished it
 
 
 class CompletedRun:
     """`finished.json` of a run: the content of its small output files, and the SHA-256 of its tensors.
 
     The tensors stay in the adapter's folder and are not stored twice, because those of full fine-tuning are as large as
-    the model. If another preset has finished the same run, its tensors are hard-linked.
+    the model. If another preset has finished the same run, or the same preset under another name (as a trial of the
+    learning-rate search), its tensors are hard-linked.
     """
 
     def __init__(
         self,
         folder: Path,
         identity: dict[str, Any],
-        preset: str,
+        settings: dict[str, Any],
         adapter_folder: Path,
         run_file: Path,
         events_file: Path,
@@ -38,11 +40,12 @@ class CompletedRun:
         Args:
             folder: scratch folder of the run, which contains finished.json.
             identity: JSON-like identity; a record with another identity belongs to another run.
-            preset: name of the preset that requests the run.
+            settings: settings of the run that is requested now, which has the names NAME_KEYS.
             adapter_folder, run_file, events_file: declared outputs of the run: the adapter's folder (in scratch),
                 run.json and the event log.
         """
-        self.path, self.identity, self.preset = folder / "finished.json", hash_json(identity), preset
+        self.path, self.identity = folder / "finished.json", hash_json(identity)
+        self.names = {key: settings[key] for key in NAME_KEYS if key in settings}
         self.adapter_folder, self.run_file, self.events_file = adapter_folder, run_file, events_file
 
     def save(self, record: dict[str, Any], events: bytes) -> None:
@@ -80,10 +83,15 @@ class CompletedRun:
     def write_outputs(self) -> None:
         """Write the declared outputs except the tensors, which already exist; the event log is written last."""
         content = read_json(self.path)
-        write_json(self.adapter_folder / "adapter.json", content["adapter"])
-        run = content["run"]
-        write_json(self.run_file, run | {"preset": self.preset, "settings": run["settings"] | {"preset": self.preset}})
+        write_json(self.adapter_folder / "adapter.json", self._renamed(content["adapter"], "method", "variant_of"))
+        run = self._renamed(content["run"], "preset", "method")
+        write_json(self.run_file, run | {"settings": self._renamed(run["settings"], *NAME_KEYS)})
         write_text(self.events_file, content["events"])
+
+    def _renamed(self, content: dict[str, Any], *keys: str) -> dict[str, Any]:
+        """Return the content with the names of the run that is requested now; `keys` are the names that it may have."""
+        names = {key: self.names[key] for key in keys if key in self.names}
+        return {key: value for key, value in content.items() if key not in NAME_KEYS} | names
 
     def _is_complete(self) -> bool:
         """Return whether the same run is finished and its tensors are unchanged, here or where they were saved."""

@@ -23,8 +23,7 @@ from slq.training.execution import clip_gradients
 from slq.training.grad_cache import PreviousImages, compute_loss_and_gradients
 from slq.training.job import StopCheck, TrainingInterrupted
 from slq.training.pairs import Pair, PairDataset, TokenCountsByInput, count_pair_tokens
-
-RecallsByDirection = dict[str, dict[str, float]]
+from slq.training.selection import RecallsByDirection, sum_of_recalls
 
 
 @dataclass
@@ -47,11 +46,6 @@ class BestEpoch:
             for tensor, best_tensor in zip(tensors, self.tensors, strict=True):
                 tensor.copy_(best_tensor)
         return self.epoch
-
-
-def sum_of_recalls(recalls: RecallsByDirection) -> float:
-    """Sum R@1, R@5 and R@10 over both directions: the criterion on val that selects epochs and learning rates."""
-    return sum(value for direction in recalls.values() for value in direction.values())
 
 
 @dataclass

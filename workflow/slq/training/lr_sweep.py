@@ -1,87 +1,72 @@
-"""Learning-rate sweep with the same grid and budget for every method, selected on val; the paper states no rates."""
+"""Learning-rate search: the choice among finished trials by their recalls on val; the paper states no rates.
 
+A trial is an ordinary run (`slq.config.runs`), so this module trains nothing and imports no torch.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from slq.caching.feature_cache import read_training_inputs
-from slq.common.events import EventLog, describe_device
-from slq.common.files import hash_json, write_json
-from slq.datasets.splits import Split
-from slq.training.distributed import DistributedContext
-from slq.training.loop import RunContext, TrainingDiverged, sum_of_recalls
-from slq.training.run import Validate, prepare_retriever, train_on_splits
+from slq.common.files import read_json, write_json
+from slq.training.selection import sum_of_recalls
 
-SCHEMA = 2
+SCHEMA = 3
+CRITERION = "the highest sum of R@1, R@5 and R@10 over both directions on val; of equal rates the lowest"
 
 
-def sweep_learning_rates(
-    settings: dict[str, Any],
-    seed: int,
-    backbone_folder: Path,
-    data: Path,
-    train_dataset: str,
-    work_folder: Path,
-    output_file: Path,
-    validate: Validate,
-) -> None:
-    """Train once per learning rate of the grid; write each rate's recalls, the best rate, and the cost.
+def choose_learning_rate(settings: Mapping[str, Any], runs: Sequence[Path], output_file: Path) -> None:
+    """Write the trials of a search, the rate that they choose, and the rates to be tried next.
 
     Args:
-        settings: settings of the rule: training settings without a learning rate, and `lr_sweep` (learning_rates,
-            epochs).
-        validate: function that computes a retriever's recalls on the val split. The learning rate with the highest sum
-            of recalls is selected; the lower rate wins a tie.
+        settings: method, `rates` (the number of rates that a search begins with), `factor` and `extensions`.
+        runs: run.json of each trial, in any order.
     """
-    splits, inputs = read_training_inputs(backbone_folder, data, train_dataset)
-    device = describe_device()
-    key = hash_json({"settings": settings, "seed": seed, "inputs": inputs})[:16]
-    events = EventLog(work_folder / key / "events.jsonl", method=settings["method"], seed=seed, device=device)
-    trials = [
-        {"learning_rate": rate}
-        | train_with_learning_rate(rate, settings, seed, backbone_folder, splits, events, validate)
-        for rate in sorted(settings["lr_sweep"]["learning_rates"])
-    ]
-    finite_trials = [trial for trial in trials if trial["val"] is not None]
-    best = max(finite_trials, key=lambda trial: sum_of_recalls(trial["val"]), default=None)
+    trials = sorted((read_trial(path) for path in runs), key=lambda trial: trial["learning_rate"])
+    best = choose_trial(trials)
+    edge = find_edge(trials, best)
+    is_exhausted = len(trials) >= settings["rates"] + settings["extensions"]
+    beyond = {"lower": trials[0]["learning_rate"] / settings["factor"]}
+    beyond["upper"] = trials[-1]["learning_rate"] * settings["factor"]
     write_json(
         output_file,
         {
             "schema": SCHEMA,
-            **{part: settings[part] for part in ("preset", "backbone", "method")},
-            "seed": seed,
-            "best_learning_rate": best and best["learning_rate"],
-            "criterion": "the highest sum of recalls on val; the lower rate of two equals",
+            "method": settings["method"],
             "trials": trials,
-            "seconds": dict(events.seconds_by_span),
-            "device": device,
-            "inputs": inputs,
-            "settings": settings,
+            "learning_rate": best and best["learning_rate"],
+            "criterion": CRITERION,
+            "edge": edge,
+            "next_rates": [float(f"{beyond[edge]:.2g}")] if edge and not is_exhausted else [],
+            "hours": sum(trial["hours"] for trial in trials),
         },
     )
 
 
-def train_with_learning_rate(
-    learning_rate: float,
-    settings: dict[str, Any],
-    seed: int,
-    backbone_folder: Path,
-    splits: dict[str, Split],
-    events: EventLog,
-    validate: Validate,
-) -> dict[str, Any]:
-    """Train from scratch with one learning rate and return `val`, the recalls on the val split.
-
-    If training diverged, `val` is None and `error` contains the message.
-    """
-    settings = settings | {
-        "training": settings["training"] | {"epochs": settings["lr_sweep"]["epochs"], "checkpoint_selection": "last"},
-        "hyperparameters": settings["hyperparameters"] | {"learning_rate": learning_rate},
+def read_trial(path: Path) -> dict[str, Any]:
+    """Read a trial from its run.json: rate, recalls on val (None if it diverged) and device hours."""
+    run = read_json(path)
+    selected = run["val"] and run["val"]["recalls"][run["val"]["selected_epoch"]]
+    return {
+        "learning_rate": run["settings"]["hyperparameters"]["learning_rate"],
+        "run": run["method"],
+        "val": selected,
+        "diverged": run.get("diverged"),
+        "device": run["device"],
+        "hours": sum(run["spans"].values()) * run["device"]["count"] / 3600,
     }
-    context = RunContext(events, DistributedContext(), checkpoints=None, should_stop=lambda: None)
-    with events.span("init"):
-        retriever = prepare_retriever(settings, seed, backbone_folder, context.distributed)
-    try:
-        result = train_on_splits(splits, retriever, settings, seed, context, validate, {})
-    except TrainingDiverged as error:
-        return {"val": None, "error": str(error)}
-    return {"val": result.val_recalls[-1]}
+
+
+def choose_trial(trials: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the trial with the highest sum of recalls, of equal ones the first; None if all have diverged."""
+    finite = [trial for trial in trials if trial["val"] is not None]
+    return max(finite, key=lambda trial: sum_of_recalls(trial["val"]), default=None)
+
+
+def find_edge(trials: Sequence[dict[str, Any]], best: dict[str, Any] | None) -> str | None:
+    """Return `lower` or `upper` if no trial lies below or above the best one; None if trials lie on both sides.
+
+    If all trials have diverged, a good rate lies below them.
+    """
+    if best is None or best is trials[0]:
+        return "lower"
+    return "upper" if best is trials[-1] else None

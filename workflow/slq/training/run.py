@@ -21,7 +21,7 @@ from slq.methods.registry import method_name
 from slq.models.backbone import Backbone, backbone_weights, hash_weights, pick_device, set_attention_implementation
 from slq.models.prefix import require_texts_fit
 from slq.training.checkpoints import CheckpointManager
-from slq.training.completed import CompletedRun
+from slq.training.completed import NAME_KEYS, CompletedRun
 from slq.training.distributed import DistributedContext
 from slq.training.execution import (
     enable_determinism,
@@ -38,9 +38,10 @@ from slq.training.job import (
     run_lock,
     time_limit_message,
 )
-from slq.training.loop import RecallsByDirection, RunContext, TrainingResult, train
+from slq.training.loop import RunContext, TrainingDiverged, TrainingResult, train
 from slq.training.pairs import PairDataset
-from slq.training.run_record import build_run_record
+from slq.training.run_record import build_run_record, record_diverged_trial
+from slq.training.selection import RecallsByDirection
 
 # Keys of `training` that change how a run is computed but not what it learns. A run may resume with other values.
 EXECUTION_KEYS = {
@@ -70,6 +71,7 @@ def run_training(
     code_fingerprint: str,
     time_limit_minutes: float,
     cache_manifest: Path | None,
+    is_trial: bool = False,
 ) -> None:
     """Train a run, resuming an earlier attempt, and write its adapter (in scratch), run.json and event log.
 
@@ -83,6 +85,8 @@ def run_training(
         code_fingerprint: fingerprint of the training code.
         time_limit_minutes: time limit of the job, used inside a Slurm allocation; infinity without a limit.
         cache_manifest: manifest of the feature cache, if `training.image_cache` needs one.
+        is_trial: whether the run is a trial of the learning-rate search. If it diverges, this is recorded and is no
+            error.
 
     Raises:
         SlqError: the required manifest is missing, frozen weights changed, or there is no time for a step. Nothing is
@@ -101,8 +105,8 @@ def run_training(
     folder = work_folder / key[:16]
     # The identity includes execution settings, because run.json records them: a finished run with other execution
     # settings must not be reused.
-    run_identity = {"key": key, "settings": without_preset(settings), "versions": package_versions()}
-    completed_run = CompletedRun(folder, run_identity, settings["preset"], adapter_folder, run_file, events_file)
+    run_identity = {"key": key, "settings": without_names(settings), "versions": package_versions()}
+    completed_run = CompletedRun(folder, run_identity, settings, adapter_folder, run_file, events_file)
     with job_guards(folder, settings["training"], time_limit_minutes, distributed) as should_stop:
         if distributed.is_true_anywhere(distributed.is_main_process and completed_run.restore_outputs()):
             return
@@ -110,20 +114,47 @@ def run_training(
         events = open_events(folder / "events.jsonl", settings, seed, distributed)
         checkpoints = CheckpointManager(folder / "checkpoints", key, distributed)
         context = RunContext(events, distributed, checkpoints, should_stop)
-        training_outcome = load_and_train(
-            settings, seed, backbone_folder, splits, context, validate, open_feature_caches(cache_manifest)
-        )
-        retriever, result, weights = training_outcome
-        tensors = trainable_state_dict(retriever, keep_result=distributed.is_main_process)
+        try:
+            training_outcome = load_and_train(
+                settings, seed, backbone_folder, splits, context, validate, open_feature_caches(cache_manifest)
+            )
+        except TrainingDiverged as error:
+            if not is_trial:
+                raise
+            if distributed.is_main_process:
+                record_diverged_trial(settings, seed, inputs, str(error), events, adapter_folder, run_file, events_file)
+                checkpoints.remove_all()
+            return
+        tensors = trainable_state_dict(training_outcome[0], keep_result=distributed.is_main_process)
         if distributed.is_main_process:
-            origin = {"backbone_sha256": inputs["backbone"], "weights": weights}
-            origin |= {key: settings[key] for key in ("hyperparameters", "variant_of") if key in settings}
-            with events.span("save"):
-                save_adapter(settings["method"], tensors, result.temperature, adapter_folder, origin)
-            measurements = collect_measurements(events, weights, inputs, result, cache_manifest)
-            completed_run.save(build_run_record(settings, seed, retriever, **measurements), events.content())
-            completed_run.write_outputs()
+            save_run(settings, seed, training_outcome, tensors, inputs, events, completed_run, cache_manifest)
             checkpoints.remove_all()
+
+
+def save_run(
+    settings: dict[str, Any],
+    seed: int,
+    training_outcome: tuple[Any, TrainingResult, dict[str, str]],
+    tensors: dict[str, torch.Tensor],
+    inputs: dict[str, str],
+    events: EventLog,
+    completed_run: CompletedRun,
+    cache_manifest: Path | None,
+) -> None:
+    """Save the adapter of a trained run, its record in scratch, and its declared outputs.
+
+    Args:
+        training_outcome: result of `load_and_train`.
+        tensors: the trained tensors, from `trainable_state_dict`.
+    """
+    retriever, result, weights = training_outcome
+    origin = {"backbone_sha256": inputs["backbone"], "weights": weights}
+    origin |= {key: settings[key] for key in ("hyperparameters", "variant_of") if key in settings}
+    with events.span("save"):
+        save_adapter(settings["method"], tensors, result.temperature, completed_run.adapter_folder, origin)
+    measurements = collect_measurements(events, weights, inputs, result, cache_manifest)
+    completed_run.save(build_run_record(settings, seed, retriever, **measurements), events.content())
+    completed_run.write_outputs()
 
 
 @contextmanager
@@ -258,18 +289,22 @@ def prepare_retriever(
 def run_key(settings: dict[str, Any], seed: int, inputs: dict[str, str], code_fingerprint: str) -> str:
     """Compute the identity of a run, a hash of everything that determines the learned weights.
 
-    Execution settings (EXECUTION_KEYS) are excluded. The preset's name is excluded too, so that presets share equal
-    runs. `image_cache` is excluded except for `batch`, which changes the order of the pairs.
+    Execution settings (EXECUTION_KEYS) are excluded. The names of the preset and of a variant or trial are excluded
+    too, so that presets share equal runs, and a trial becomes its method's run if its rate is configured. `image_cache`
+    is excluded except for `batch`, which changes the order of the pairs.
     """
     training = {name: value for name, value in settings["training"].items() if name not in EXECUTION_KEYS}
     training |= {"pair_order": "grouped_by_image"} if settings["training"]["image_cache"] == "batch" else {}
-    identity = without_preset(settings) | {"training": training}
+    identity = without_names(settings) | {"training": training}
     return hash_json({"settings": identity, "seed": seed, "inputs": inputs, "code": code_fingerprint})
 
 
-def without_preset(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a run without the name of its preset, which does not affect the run."""
-    return {name: value for name, value in settings.items() if name != "preset"}
+def without_names(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run without the names of its preset and of its variant or trial.
+
+    `method` is the method in the registry.
+    """
+    return {key: value for key, value in settings.items() if key not in NAME_KEYS} | {"method": method_name(settings)}
 
 
 def require_frozen_weights_unchanged(run_name: str, backbone: Backbone, weights: dict[str, str]) -> None:

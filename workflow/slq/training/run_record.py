@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from slq.common.events import provenance
-from slq.common.files import write_json
+from slq.common.attempts import parse_attempts
+from slq.common.events import EventLog, provenance, replace_invalid_lines
+from slq.common.files import write_json, write_text
 from slq.common.snapshots import snapshot_sha256
 from slq.config.runs import BASE_SEED
+from slq.methods.adapter import SCHEMA as ADAPTER_SCHEMA
 from slq.methods.adapter import build_retriever, save_adapter
 from slq.methods.registry import BASE
 from slq.models.backbone import Backbone, hash_weights
@@ -30,6 +32,35 @@ def register_base(settings: dict[str, Any], backbone_folder: Path, adapter_folde
     write_json(
         run_file, build_run_record(settings, BASE_SEED, retriever, weights=weights, inputs=inputs, **no_measurements)
     )
+
+
+def record_diverged_trial(
+    settings: dict[str, Any],
+    seed: int,
+    inputs: dict[str, str],
+    message: str,
+    events: EventLog,
+    adapter_folder: Path,
+    run_file: Path,
+    events_file: Path,
+) -> None:
+    """Write the outputs of a trial whose training diverged: run.json without recalls, its events, and no weights.
+
+    Args:
+        message: the error, which names the step.
+    """
+    write_json(
+        adapter_folder / "adapter.json", {"schema": ADAPTER_SCHEMA, "method": settings["method"], "diverged": message}
+    )
+    record = {"schema": SCHEMA, **{part: settings[part] for part in ("preset", "backbone", "method")}, "seed": seed}
+    measurements = {
+        "spans": parse_attempts(events.content()).seconds_by_span(),
+        "device": events.common_fields["device"],
+    }
+    write_json(
+        run_file, record | measurements | {"settings": settings, "inputs": inputs, "val": None, "diverged": message}
+    )
+    write_text(events_file, replace_invalid_lines(events.content()).decode(errors="replace"))
 
 
 def build_run_record(settings: dict[str, Any], seed: int, retriever: Any, **measurements: Any) -> dict[str, Any]:

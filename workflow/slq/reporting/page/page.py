@@ -30,6 +30,7 @@ TABLE_TITLES = {
     "intervals": "Table C: 95 % confidence intervals",
     "comparisons": "Table D: {proposed} against the other tuning methods",
     "counts": "Table E: the same ranks under other counting rules",
+    "rates": "Table F: learning rates and their search",
     "table1_extended": "Table 1 extended: all systems, untrained read-outs, and re-ranked lists",
 }
 OPEN_TABLES = ("table1", "table3")
