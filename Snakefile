@@ -48,6 +48,7 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/account.smk"
+include: "workflow/rules/plan.smk"
 include: "workflow/rules/compare.smk"
 
 

@@ -25,7 +25,7 @@ from slq.common.errors import SlqError
 from slq.common.files import hash_file, read_csv, read_json
 from slq.common.fingerprint import fingerprint
 from slq.common.parameters import find_finished, write_parameters
-from slq.config import baseline_settings, cost_settings, job_settings
+from slq.config import baseline_settings, cost_settings, job_settings, plan_settings
 from slq.config.loading import SPLITS, active_preset, evaluation_datasets, is_derived
 from slq.config.loading import parent_dataset, prefer_given_seeds, read_config_file, seeds, validate_config
 from slq.config.runs import BASE_SEED, TRIAL, TRIAL_PATTERN, first_learning_rates, list_run_seeds
@@ -33,7 +33,7 @@ from slq.config.runs import merge_training_resources, method_entry, trial_name, 
 from slq.config.values import UNUSABLE, describe_unquotable_python
 from slq.config.yaml_files import reject_duplicate_config_keys, reject_duplicate_options
 from slq.cost.forecast import forecast_preset, job_resources
-from slq.cost.forecast_table import summary_lines
+from slq.cost.forecast_table import decisive_lines, summary_lines
 from slq.jobs import GENERATION_ENTRIES, JOBS, ensure_user_name
 from slq.methods.registry import BASE
 from slq.reporting.headlines import find_headline
@@ -52,9 +52,13 @@ try:
     reject_duplicate_config_keys(workflow.config_settings.config_args or [])
     validate_config(config)
     prefer_given_seeds(config, workflow.config_settings.config or {})
+    PLAN = plan_settings.plan_hash(config)
 except SlqError as error:
     raise WorkflowError(str(error)) from None
 
+# Results record the plan they were made under (slq/common/events.py). It is in no job's parameters, so that a changed plan
+# makes no result again.
+os.environ["SLQ_PLAN"] = PLAN
 PRESET = active_preset(config)
 SCRATCH = config["scratch"]
 FILE_HASHES = FileHashCache(Path(SCRATCH) / "work" / "contents")
@@ -405,6 +409,11 @@ def layout_values(wildcards) -> dict:
     return {"layout": job_settings.layout(config) | results_of_older_code()}
 
 
+def page_values(wildcards) -> dict:
+    """Return the layout of the page, and the present plan, with which it compares those of the results."""
+    return layout_values(wildcards) | {"plan": PLAN}
+
+
 def compared_values(wildcards) -> dict:
     """Return the two sources of the comparison with the paper, and the preset, which may have no run yet."""
     preset = wildcards.preset
@@ -737,7 +746,8 @@ def require_plain_python() -> None:
 def last_words(finished_rules, is_dry_run: bool, width: int | None) -> list[str]:
     """Return the last lines of a call: in a dry run the preset's forecast, else the closing lines with its results."""
     if is_dry_run:
-        return ["", *summary_lines(FORECAST_SETTINGS, forecast_preset(FORECAST_SETTINGS)[0])]
+        lines = summary_lines(FORECAST_SETTINGS, forecast_preset(FORECAST_SETTINGS)[0])
+        return ["", *lines, *decisive_lines(plan_settings.decisive_forecast(config))]
     tables = Path(f"paper_tables/{config['preset']}")
     return closing_lines(tables, Path(CLAIMS.format(preset=config["preset"])), finished_rules, width)
 

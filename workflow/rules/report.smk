@@ -21,7 +21,7 @@ rule write_page:
     params:
         job=job_call(
             "write_page",
-            values=layout_values,
+            values=page_values,
             results="results",
             audit="paper_tables/audit.json",
             figures=page_figures(),

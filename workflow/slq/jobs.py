@@ -45,6 +45,7 @@ JOBS = {
     "measure_pilot": "slq.baselines.pilot:measure_pilot",
     "render_pilot": "slq.jobs:render_pilot",
     "count_gpu_hours": "slq.cost.ledger:write_ledger",
+    "write_plan": "slq.claims.plan:write_plan",
     "forecast": "slq.cost.forecast_table:print_forecast",
     "render_tables": "slq.reporting.tables:render",
     "compile_pdf": "slq.reporting.pdf:compile_pdf",

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from slq.baselines.registry import find_kind
-from slq.common.events import EventLog, provenance
+from slq.common.events import EventLog, current_plan, provenance
 from slq.common.files import hash_json, write_json
 from slq.common.snapshots import snapshot_sha256
 from slq.evaluation.retrieval import adapter_hash, write_retrieval_results
@@ -36,6 +36,7 @@ def evaluate_baseline(settings: dict[str, Any], inputs: dict[str, Path], data: P
     hashes["settings"] = hash_json({key: value for key, value in settings.items() if key not in NON_RANK_SETTINGS})
     for entry, split, variants, table in ranked_datasets:
         write_retrieval_results(out / "retrieval", entry, table, variants, hashes | {"dataset": split.sha256})
-    environment = {"provenance": provenance(image_processor), "device": events.common_fields["device"]}
+    environment = {"plan": current_plan(), "provenance": provenance(image_processor)}
+    environment |= {"device": events.common_fields["device"]}
     write_json(out / "baseline.json", {"schema": SCHEMA, **description, "settings": settings, **environment})
     events.publish(out / "events" / "retrieval.jsonl")

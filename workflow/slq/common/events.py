@@ -223,6 +223,11 @@ def provenance(image_processor: Any) -> dict[str, Any]:
     }
 
 
+def current_plan() -> str | None:
+    """Return the hash of the plan that a result is made under, from the Snakefile; None outside the workflow."""
+    return os.environ.get("SLQ_PLAN")
+
+
 def package_versions() -> dict[str, str]:
     """Return the installed versions of the packages that results depend on."""
     return {name: version(name) for name in RECORDED_PACKAGES}

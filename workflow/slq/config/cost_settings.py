@@ -33,10 +33,10 @@ def forecast_settings(config: Config) -> Config:
             name for name in preset["methods"] if method_entry(preset, name).method.inherits_retention
         ),
         backbones=[_backbone_sizes(config, name) for name in preset["backbones"]],
-        train_dataset=_dataset_sizes(config, preset["train_dataset"]),
-        retrieval_datasets=[_dataset_sizes(config, name) for name in preset["retrieval_datasets"]],
-        knowledge_datasets=[_dataset_sizes(config, name) for name in preset["knowledge_datasets"]],
-        retention_datasets=[_dataset_sizes(config, name) for name in preset["retention_datasets"]],
+        train_dataset=dataset_sizes(config, preset["train_dataset"]),
+        retrieval_datasets=[dataset_sizes(config, name) for name in preset["retrieval_datasets"]],
+        knowledge_datasets=[dataset_sizes(config, name) for name in preset["knowledge_datasets"]],
+        retention_datasets=[dataset_sizes(config, name) for name in preset["retention_datasets"]],
     )
 
 
@@ -74,7 +74,7 @@ def train_step_settings(
             queries.
     """
     preset, entry, accounting = active_preset(config), config["backbones"][backbone], config["accounting"]
-    size = _dataset_sizes(config, preset["train_dataset"])["size"]
+    size = dataset_sizes(config, preset["train_dataset"])["size"]
     missing = [key for key in ("images", "texts") if "train" not in size.get(key, {})]
     if missing:
         key = f"datasets.{preset['train_dataset']}.size.{missing[0]}.train"
@@ -164,7 +164,7 @@ def paper_audit_settings(config: Config) -> Config:
     return sizes | {"proposed_method": config["proposed_method"]}
 
 
-def _dataset_sizes(config: Config, name: str) -> Config:
+def dataset_sizes(config: Config, name: str) -> Config:
     """Return the number of images and texts of a dataset; for a synthetic dataset, the numbers to be generated."""
     entry = config["datasets"][name]
     size = dict(entry.get("size", {}))

@@ -17,6 +17,7 @@ from slq.methods.registry import BASE, Method, find_method, list_methods
 Config = dict[str, Any]
 
 BASE_SEED = 0  # seed folder of the unchanged base, in which nothing is random
+MIN_SEEDS = 3  # with fewer seeds, a difference between methods is one of these runs only, and decides nothing
 DISK_CACHE_MODES = ("features", "kv")  # values of `training.image_cache` that need a caching job before the run
 TABLE3 = REPOSITORY_ROOT / "paper_tables" / "reference" / "table3.csv"
 TRIAL = "/lr"  # between the name of a method or variant and the learning rate in the name of a trial

@@ -69,9 +69,8 @@ def _format_hours(hours: Range | None) -> str:
 
 def summary_lines(settings: Mapping[str, Any], runs: Sequence[RunForecast]) -> list[str]:
     """Format the sums over all runs: device hours, wall time and price."""
-    jobs = [job for cell in runs for job in _job_hours(cell) * _count_runs(settings, cell)]
-    known_jobs = [job for job in jobs if job is not None]
-    if len(known_jobs) < len(jobs) or not known_jobs:
+    known_jobs = _all_job_hours(settings, runs)
+    if not known_jobs:
         return ["Hours are not known, because accounting.devices in config.yaml does not list the device's peak."]
     low, high = sum(job.low for job in known_jobs), sum(job.high for job in known_jobs)
     num_devices = settings["num_devices"]
@@ -86,6 +85,27 @@ def summary_lines(settings: Mapping[str, Any], runs: Sequence[RunForecast]) -> l
         f"All runs of {num_seeds} seed(s): {_format_hours(Range(low, high))} hours of {settings['device']}.",
         f"Wall time on {num_devices} at once: {_format_hours(Range(*wall_ends))} h.{cost}",
     ]
+
+
+def total_hours(settings: Mapping[str, Any], runs: Sequence[RunForecast]) -> str:
+    """Format the device hours of all runs; a dash if they are not known."""
+    jobs = _all_job_hours(settings, runs)
+    return _format_hours(Range(sum(job.low for job in jobs), sum(job.high for job in jobs)))
+
+
+def decisive_lines(settings: Mapping[str, Any] | None) -> list[str]:
+    """Format the hours of the cheapest decisive experiment, from its forecast settings, if the preset names one."""
+    if settings is None:
+        return []
+    hours, count = total_hours(settings, forecast_preset(settings)[0]), len(settings["seeds"])
+    return [f"Cheapest decisive experiment, preset {settings['preset']}, {count} seed(s): {hours} hours."]
+
+
+def _all_job_hours(settings: Mapping[str, Any], runs: Sequence[RunForecast]) -> list[Range]:
+    """List the hours of all jobs of all runs; empty if those of any job are not known."""
+    jobs = [job for cell in runs for job in _job_hours(cell) * _count_runs(settings, cell)]
+    known_jobs = [job for job in jobs if job is not None]
+    return known_jobs if len(known_jobs) == len(jobs) else []
 
 
 def _job_hours(run: RunForecast) -> list[Range | None]:

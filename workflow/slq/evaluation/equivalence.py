@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from slq.common.errors import SlqError
-from slq.common.events import EventLog
+from slq.common.events import EventLog, current_plan
 from slq.common.files import hash_file, read_json, write_json
 from slq.common.progress import Progress
 from slq.common.snapshots import snapshot_sha256
@@ -217,7 +217,5 @@ def write_check_record(out: Path, sample: EquivalenceSample, base_folder: Path, 
     for ending in ("answers", "disagreements"):
         (out / f"{sample.name}.{ending}.jsonl").unlink(missing_ok=True)
     inherited_path = (base_folder / f"{sample.name}.json").resolve().relative_to(out.resolve().parents[3]).as_posix()
-    write_json(
-        out / f"{sample.name}.json",
-        {"schema": SCHEMA, "inherits_from": inherited_path, "equivalence_check": check_record, "inputs": sample.inputs},
-    )
+    record = {"inherits_from": inherited_path, "equivalence_check": check_record, "inputs": sample.inputs}
+    write_json(out / f"{sample.name}.json", {"schema": SCHEMA, "plan": current_plan(), **record})

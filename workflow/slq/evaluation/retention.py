@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from slq.common.errors import SlqError
-from slq.common.events import EventLog, describe_device
+from slq.common.events import EventLog, current_plan, describe_device
 from slq.common.files import exclusive_lock, hash_file, hash_json, read_jsonl, write_json, write_jsonl
 from slq.common.progress import Progress
 from slq.datasets.splits import Split, read_split
@@ -203,7 +203,7 @@ def write_retention_results(
     write_jsonl(out / f"{entry['name']}.disagreements.jsonl", disagreements)
     metrics |= {"origin": list(origin)} if origin else {}
     hashes = inputs | {"questions": questions_hash(answered_items), "answers": hash_file(answers_path)}
-    write_json(out / f"{entry['name']}.json", {"schema": SCHEMA, **metrics, "inputs": hashes})
+    write_json(out / f"{entry['name']}.json", {"schema": SCHEMA, **metrics, "plan": current_plan(), "inputs": hashes})
 
 
 def retention_input_hashes(

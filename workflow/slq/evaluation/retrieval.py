@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from slq.common.errors import SlqError
-from slq.common.events import EventLog
+from slq.common.events import EventLog, current_plan
 from slq.common.files import hash_file, hash_json, write_bytes, write_json, write_jsonl
 from slq.common.snapshots import snapshot_sha256
 from slq.datasets.splits import Split, read_split
@@ -76,7 +76,9 @@ def write_retrieval_results(
     ranks_path = out / f"{entry['name']}.ranks.parquet"
     write_bytes(ranks_path, table.to_parquet(index=False))
     hashes = inputs | {"gallery": gallery_hash(table), "ranks": hash_file(ranks_path)}
-    write_json(out / f"{entry['name']}.json", {"schema": RETRIEVAL_SCHEMA, **metrics, "inputs": hashes})
+    write_json(
+        out / f"{entry['name']}.json", {"schema": RETRIEVAL_SCHEMA, **metrics, "plan": current_plan(), "inputs": hashes}
+    )
 
 
 def build_retrieval_ids(split: Split) -> RetrievalIds:

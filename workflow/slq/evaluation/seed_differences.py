@@ -17,6 +17,7 @@ from scipy.optimize import brentq
 from scipy.special import chdtri, ndtr, ndtri, stdtrit
 
 from slq.common.errors import SlqError
+from slq.config.runs import MIN_SEEDS
 from slq.evaluation.ranks import RECALL_KS
 from slq.evaluation.statistics import (
     CONFIDENCE_LEVEL,
@@ -29,7 +30,6 @@ from slq.evaluation.statistics import (
     paired_differences,
 )
 
-MIN_SEEDS = 3  # with fewer seeds, a difference is one of these runs only, and decides nothing
 POWER = 0.8
 Z = float(ndtri((1 + CONFIDENCE_LEVEL) / 2))  # half the width of a normal 95 % interval, in standard errors
 SMALLEST_LEVEL = 1e-300

@@ -18,6 +18,7 @@ KEYS_BY_TYPE: dict[Any, str] = {
     dict: "disputed disputed.items.* inputs n provenance provenance.versions readouts.* settings spans splits splits.* "
     "top.* types variant_settings variants variants.* variants.*.variant_settings",
     dict | None: "device provenance.git",
+    str | None: "plan",
     list: "disputed.items images readouts readouts.*.cosine splits.*.leaked texts top",
     str: "disputed.items.*.id inputs.* splits.*.leaked.* splits.*.sha256 top.*.image",
     int | float: "top.*.similarity",

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from slq.common.attempts import parse_attempts
-from slq.common.events import EventLog, provenance, replace_invalid_lines
+from slq.common.events import EventLog, current_plan, provenance, replace_invalid_lines
 from slq.common.files import write_json, write_text
 from slq.common.snapshots import snapshot_sha256
 from slq.config.runs import BASE_SEED
@@ -79,6 +79,7 @@ def build_run_record(settings: dict[str, Any], seed: int, retriever: Any, **meas
             "total": sum(tensor.numel() for tensor in backbone.model.parameters()),
         },
         "settings": settings,
+        "plan": current_plan(),
         "provenance": provenance(backbone.family.image_processor),
         **measurements,
     }

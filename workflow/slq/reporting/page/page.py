@@ -13,6 +13,7 @@ from slq.common.files import wrap_read_errors, write_text
 from slq.reporting.html import html_environment
 from slq.reporting.page import environment, summary
 from slq.reporting.page.environment import DASH
+from slq.reporting.page.plans import read_result_plans
 from slq.results.cells import FORMATTERS, format_integer, format_one_decimal, with_sign
 from slq.results.layout import parse_layout
 from slq.results.load import Results
@@ -45,12 +46,19 @@ FIGURE_TITLES = {
 
 
 def write_page(
-    layout: Mapping[str, Any], results: Path, audit: Path, figures: Sequence[Path], templates: Path, out: Path
+    layout: Mapping[str, Any],
+    plan: str,
+    results: Path,
+    audit: Path,
+    figures: Sequence[Path],
+    templates: Path,
+    out: Path,
 ) -> None:
     """Write `report.html` into `out`, the folder of the preset's rendered tables.
 
     Args:
         layout: the input of `parse_layout`
+        plan: hash of the present plan
         results: the results folder, which has one folder per preset with `claims.json` and `compare/paper.json`
         audit: the JSON file with the audit of the paper's tables
         figures: SVG files
@@ -73,6 +81,7 @@ def write_page(
     }
     text = jinja.get_template("report.html.j2").render(
         layout=parsed_layout,
+        plans=read_result_plans(results, parsed_layout, plan),
         answer=summary.answer(claims, comparison),
         claims=claims,
         claim_counts=summary.count_claims(claims),
