@@ -15,6 +15,7 @@ from slq.baselines.registry import find_baselines
 from slq.common.files import write_json
 from slq.config import job_settings
 from slq.config.loading import active_preset, validate_config
+from slq.config.plan_settings import plan_hash
 from slq.config.runs import list_run_seeds
 from slq.evaluation.reply import Reply, build_answered_items
 from slq.methods.registry import find_method
@@ -297,6 +298,37 @@ def test_a_clone_with_results_renders_and_trains_nothing(clone):
     assert (clone / "paper_tables/mini/figures/training.svg").exists()
     assert [path.name for path in (clone / "scratch").iterdir()] == ["params"], "nothing but what its jobs were given"
     assert planned(clone, "--cores", "1", *SHOW) == {}
+
+
+def test_a_changed_plan_makes_no_result_again(clone, tmp_path):
+    """Only the plan is due, and what is due anyway, although every result names the plan that it was made under."""
+    (tmp_path / "mine.yaml").write_text("compare: {level: 0.01}")
+    changed = ("--configfile", str(tmp_path / "mine.yaml"))
+    answer = snakemake(clone, "--cores", "1", "plan", "tables")
+    assert answer.returncode == 0, answer.stdout
+    assert planned(clone, "--cores", "1", "plan", "tables") == {}
+    assert planned(clone, "--cores", "1", "plan", "tables", *changed) == {"write_plan": 1, "plan": 1}
+    assert planned(clone, "--cores", "1", "all", *changed) == planned(clone, "--cores", "1", "all")
+
+
+def test_a_job_on_a_cluster_reads_the_snakefile_again_and_finds_the_same_plan(pristine, tmp_path, raw_config):
+    """Another process gets the arguments that Snakemake passes on, and the environment of the submitting process."""
+    shutil.copytree(pristine, tmp_path / "node", symlinks=True)
+    call = ("--target-jobs", "write_plan:preset=mini", "--allowed-rules", "write_plan", "--config", "seeds=[2,1]")
+    answer = snakemake(tmp_path / "node", "--cores", "1", "--mode", "subprocess", *call, SLQ_PLAN="of another call")
+    assert answer.returncode == 0, answer.stdout
+    plan = plan_hash(validate_config(raw_config | {"seeds": [2, 1]}))
+    assert f"Plan `{plan}`" in (tmp_path / "node/paper_tables/mini/plan.md").read_text()
+
+
+def test_a_dry_run_of_the_plan_has_its_hours_and_those_of_the_cheapest_decisive_experiment(pristine):
+    answer = snakemake(pristine, "-n", "plan", "--config", "preset=paper")
+    assert answer.returncode == 0, answer.stdout
+    *_, runs, _, decisive = answer.stdout.strip().splitlines()
+    assert re.fullmatch(r"All runs of 1 seed\(s\): [\d.]+-[\d.]+ hours of NVIDIA H100 80GB HBM3\.", runs)
+    assert re.fullmatch(
+        r"Cheapest decisive experiment, preset paper-decisive, 3 seed\(s\): [\d.]+-[\d.]+ hours\.", decisive
+    )
 
 
 def test_with_present_cells_a_missing_run_starts_no_other(clone):

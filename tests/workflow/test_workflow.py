@@ -22,6 +22,8 @@ from checkout import (
     processor_seconds,
     snakemake,
 )
+from slq.config.loading import load_merged_config
+from slq.config.plan_settings import plan_hash
 
 
 @pytest.fixture
@@ -68,6 +70,16 @@ def test_it_leaves_what_the_design_promises(finished):
     assert {path.suffix for path in (finished / "scratch/work/answers").iterdir()} == {".owner"}, "empty files of locks"
     assert record["parameters"]["trainable"] == 2 * 128
     assert {"init", "staging", "train", "eval", "save", "feature_cache"} == set(record["spans"])
+
+
+def test_every_result_names_the_plan_that_it_was_made_under(finished):
+    plan = plan_hash(load_merged_config([finished / "config.yaml", finished / "tests/slice.yaml"]))
+    kinds = ("run.json", "baseline.json", "retrieval/*.json", "retention/*.json", "blind/*.json")
+    files = [path for kind in kinds for path in (finished / "results/mini").rglob(kind)]
+    assert {path.parent.name for path in files} >= {"seed0", "seed1", "retrieval", "retention", "blind", "mini-clip"}
+    assert {json.loads(path.read_text())["plan"] for path in files} == {plan}
+    page = (finished / "paper_tables/mini/report.html").read_text()
+    assert f"{len(files)} of {len(files)} results were made under the present plan, {plan[:12]}." in page
 
 
 def test_the_pdf_is_made(latex, finished):

@@ -170,11 +170,13 @@ def test_what_may_explain_a_difference_is_listed(pair, tmp_path, capsys):
 
     for folder, content in zip(pair, (made(1, "2.13.0"), made(5, "2.14.0")), strict=True):
         change(folder / "mini-a/slq/seed1/run.json", **content)
+    change(pair[1] / "mini-a/slq/seed1/run.json", plan="5ec0" * 16)
     found = compared(tmp_path / "out.json", *pair)
     assert found["differences"] == [
         {"what": "config", "key": "training.epochs", "a": "1", "b": "5"},
         {"what": "versions", "key": "torch", "a": "2.13.0", "b": "2.14.0"},
         {"what": "data", "key": "train", "a": "hash1", "b": "hash5"},
+        {"what": "circumstances", "key": "plan", "a": "-", "b": "5ec05ec05ec0, -"},
     ]
     assert "config: training.epochs" in capsys.readouterr().out
 

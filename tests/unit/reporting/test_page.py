@@ -30,6 +30,7 @@ from slq.results.checks import VERDICTS
 from slq.results.ledger import COLUMNS
 from stored import H200, PAPER, REFERENCE, ROOT, TEMPLATES, Runs
 
+PLAN = "0123456789abcdef" * 4
 FIGURES = ("recall", "retention", "training")
 LINE = {"backbone": "InternVL3-1B", "method": "slq", "seed": 1, "stage": "train", "device": "NVIDIA H200", "devices": 8}
 
@@ -87,7 +88,12 @@ def finish(root, layout):
 def write(root, layout=PAPER, **changes):
     out = root / "paper_tables/paper"
     figures = [out / "figures" / f"{name}.svg" for name in FIGURES]
-    paths = {"results": root / "results", "audit": root / "paper_tables/audit.json", "templates": TEMPLATES}
+    paths = {
+        "plan": PLAN,
+        "results": root / "results",
+        "audit": root / "paper_tables/audit.json",
+        "templates": TEMPLATES,
+    }
     write_page(layout, **(paths | changes), figures=figures, out=out)
 
 

@@ -217,6 +217,17 @@ def test_a_finished_run_whose_declared_outputs_are_gone_is_not_trained_again(sli
     assert f"this run is already finished ({kept}) and is not trained again" in capsys.readouterr().err
 
 
+def test_a_finished_run_is_not_trained_again_for_another_plan_and_keeps_its_own(slice_, finished, monkeypatch):
+    monkeypatch.setenv("SLQ_PLAN", "before")
+    run_file = finished("planned") / "run.json"
+    run_file.unlink()
+    monkeypatch.setenv("SLQ_PLAN", "after")
+    slice_.train("slq", "planned")
+    assert attempts(slice_, "planned") == 1 and json.loads(run_file.read_text())["plan"] == "before"
+    monkeypatch.delenv("SLQ_PLAN")
+    assert json.loads((finished("unplanned") / "run.json").read_text())["plan"] is None, "outside the workflow"
+
+
 def test_a_finished_run_whose_tensors_are_not_its_own_is_trained_again(slice_, finished):
     folder = finished("overwritten")
     tensors = folder / "adapter/adapter.safetensors"

@@ -10,6 +10,7 @@ up to 8, 6 and 6 %. The root of squares holds its 5 % (simulated in `test_seed_d
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import hypot, inf, sqrt
 
 import numpy as np
@@ -163,9 +164,15 @@ def detection_probability(margin: float, num_seeds: int, difference_sd: float, i
     standard_error = hypot(difference_sd / sqrt(num_seeds), item_error)
     if not standard_error:
         return float(margin > 0)
-    tails = (np.arange(CHI_SQUARE_POINTS) + 0.5) / CHI_SQUARE_POINTS
-    sd = difference_sd * np.sqrt(chdtri(num_seeds - 1, tails) / (num_seeds - 1))
+    sd = difference_sd * _relative_deviations(num_seeds)
     return float(ndtr((margin - half_width(sd, num_seeds, item_error)) / standard_error).mean())
+
+
+@cache
+def _relative_deviations(num_seeds: int) -> np.ndarray:
+    """Compute quantiles of a sample standard deviation of as many seeds, relative to the true one."""
+    tails = (np.arange(CHI_SQUARE_POINTS) + 0.5) / CHI_SQUARE_POINTS
+    return np.sqrt(chdtri(num_seeds - 1, tails) / (num_seeds - 1))
 
 
 def smallest_margin(num_seeds: int, difference_sd: float, item_error: float, power: float = POWER) -> float:

@@ -49,7 +49,7 @@ def _provenance_of_file(record: Record) -> Iterator[tuple[tuple[str, str], str]]
     """Yield ((what, key), value) for each entry of one file."""
     content = record.content
     inputs = content.get("inputs", {})
-    yield ("circumstances", "plan"), (content.get("plan") or "none recorded")[:SHORT_HASH_LENGTH]
+    yield ("circumstances", "plan"), (content.get("plan") or ABSENT)[:SHORT_HASH_LENGTH]
     if record.path.name not in ("run.json", "baseline.json"):
         name = record.path.stem
         for key in ("dataset", "gallery", "questions"):

@@ -17,6 +17,12 @@ from slq.results.record import Record
 DASH = "\u2013"  # shown instead of a missing number
 
 
+def build_provenance(results: Results) -> dict[str, Any]:
+    """Build the rows of `runs` and `baselines`, and count the `versions`."""
+    rows = {"runs": build_run_rows(results), "baselines": build_baseline_rows(results)}
+    return rows | {"versions": count_versions(results)}
+
+
 def build_run_rows(results: Results) -> list[dict[str, Any]]:
     """Build one row per run: backbone, method, seed, device, commit and source file."""
     labels = {one.name: one.label for one in results.layout.backbones}

@@ -102,9 +102,7 @@ def write_page(
         spent=ledger_totals,
         ledger=ledger_file,
         audit=_read_stage_output(audit, "findings"),
-        runs=environment.build_run_rows(preset_results),
-        baselines=environment.build_baseline_rows(preset_results),
-        versions=environment.count_versions(preset_results),
+        **environment.build_provenance(preset_results),
     )
     write_text(out / "report.html", text)
 
