@@ -74,9 +74,9 @@ def test_it_leaves_what_the_design_promises(finished):
 
 def test_every_result_names_the_plan_that_it_was_made_under(finished):
     plan = plan_hash(load_merged_config([finished / "config.yaml", finished / "tests/slice.yaml"]))
-    kinds = ("run.json", "baseline.json", "retrieval/*.json", "retention/*.json", "blind/*.json")
+    kinds = ("run.json", "retrieval/*.json", "retention/*.json", "blind/*.json")
     files = [path for kind in kinds for path in (finished / "results/mini").rglob(kind)]
-    assert {path.parent.name for path in files} >= {"seed0", "seed1", "retrieval", "retention", "blind", "mini-clip"}
+    assert {path.parent.name for path in files} == {"seed0", "seed1", "retrieval", "retention", "blind"}
     assert {json.loads(path.read_text())["plan"] for path in files} == {plan}
     page = (finished / "paper_tables/mini/report.html").read_text()
     assert f"{len(files)} of {len(files)} results were made under the present plan, {plan[:12]}." in page

@@ -18,7 +18,7 @@ from scipy.optimize import brentq
 from scipy.special import chdtri, ndtr, ndtri, stdtrit
 
 from slq.common.errors import SlqError
-from slq.config.runs import MIN_SEEDS
+from slq.config.runs import MIN_SEEDS as MIN_SEEDS  # also read from here
 from slq.evaluation.ranks import RECALL_KS
 from slq.evaluation.statistics import (
     CONFIDENCE_LEVEL,
