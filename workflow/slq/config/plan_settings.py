@@ -8,7 +8,7 @@ from pathlib import Path
 from slq.common.errors import SlqError
 from slq.common.files import hash_json
 from slq.config.cost_settings import dataset_sizes, forecast_settings
-from slq.config.job_settings import datasets_with_variants, layout
+from slq.config.job_settings import layout
 from slq.config.loading import Config, active_preset, evaluation_datasets, seeds
 from slq.config.runs import MIN_SEEDS, merge_training_settings, method_entry, of_method
 from slq.config.values import reject_unusable_values
@@ -38,7 +38,10 @@ def decisions(config: Config, claims_file: Path = CLAIMS_FILE) -> Config:
     trained = [name for name in preset["methods"] if name != BASE]
     return {
         **{key: preset[key] for key in ("backbones", *DATASET_KEYS, *CHECK_KEYS, "lr_sweep", "prompt", "dtype")},
-        "variants": datasets_with_variants(config, preset["knowledge_datasets"]),
+        "variants": {
+            name: {key: config["datasets"][name].get(key) for key in ("variants", "table_variant")}
+            for name in (*preset["retrieval_datasets"], *preset["knowledge_datasets"])
+        },
         "methods": {name: method_entry(preset, name).hyperparameters for name in preset["methods"]},
         "proposed_method": config["proposed_method"],
         "training": {
