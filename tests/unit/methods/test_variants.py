@@ -79,7 +79,7 @@ def test_a_backbones_entry_for_its_method_holds_unless_it_has_its_own(with_varia
 def test_how_far_a_seed_moves_it_is_its_methods_unless_said(with_variant):
     spread = with_variant["presets"]["mini"]["seed_sd"]
     assert job_settings.compare_settings(validate_config(with_variant))["seed_sd"]["mini"]["slq-n4"] == spread["slq"]
-    spread["slq-n4"] = {"recall": 9, "score": 0}
+    spread["slq-n4"] = {"recall": 9, "score": 0, "source": "assumed"}
     validate_config(with_variant)
     assert job_settings.compare_settings(with_variant)["seed_sd"]["mini"]["slq-n4"]["recall"] == 9
 

@@ -53,6 +53,7 @@ def record_diverged_trial(
         adapter_folder / "adapter.json", {"schema": ADAPTER_SCHEMA, "method": settings["method"], "diverged": message}
     )
     record = {"schema": SCHEMA, **{part: settings[part] for part in ("preset", "backbone", "method")}, "seed": seed}
+    record |= {"plan": current_plan()}
     measurements = {
         "spans": parse_attempts(events.content()).seconds_by_span(),
         "device": events.common_fields["device"],
