@@ -20,12 +20,7 @@ DECIDED = {
     "a rate": lambda raw: raw["presets"]["mini"]["hyperparameters"]["slq"].update(learning_rate=0.2),
     "epochs of one backbone": lambda raw: raw["backbones"]["mini-internvl"].update(training={"epochs": 2}),
     "the checkpoint": lambda raw: raw["presets"]["mini"]["training"].update(checkpoint_selection="best"),
-    "the search": lambda raw: raw["presets"]["mini"]["lr_sweep"].update(
-        {
-            key: value[:-1] if isinstance(value, list) else value
-            for key, value in raw["presets"]["mini"]["lr_sweep"].items()
-        }
-    ),
+    "the search": lambda raw: raw["presets"]["mini"]["lr_sweep"].update(rates=7),
     "a scorer": lambda raw: raw["presets"]["mini"]["evaluation"]["scorers"].update(realworldqa="first-letter-1"),
     "how far a seed moves": lambda raw: raw["presets"]["mini"]["seed_sd"]["lora"].update(recall=5),
     "where that comes from": lambda raw: raw["presets"]["mini"]["seed_sd"]["lora"].update(source="assumed"),
