@@ -28,7 +28,7 @@ def test_a_plan_changed_after_results_is_said(tmp_path):
     assert found.sentences == [
         "1 of 5 results were made under the present plan, aaaaaaaaaaaa.",
         "The plan was changed after results: 2 of 5 were made under another plan (bbbbbbbbbbbb: 2).",
-        "2 of 5 results record no plan; they were made outside Snakemake.",
+        "2 of 5 results record no plan: made outside Snakemake, or earlier.",
     ]
     assert [len(files) for files in found.others.values()] == [2] and all(
         file.endswith("run.json") for file in found.others[BEFORE]

@@ -43,9 +43,8 @@ class ResultPlans:
                 f"another plan ({counts})."
             )
         if None in self.sources:
-            lines.append(
-                f"{len(self.sources[None])} of {total} results record no plan; they were made outside Snakemake."
-            )
+            number = len(self.sources[None])
+            lines.append(f"{number} of {total} results record no plan: made outside Snakemake, or earlier.")
         return lines
 
 
