@@ -58,7 +58,7 @@ except SlqError as error:
 
 # Results record the plan they were made under (slq/common/events.py). It is in no job's parameters, so that a changed plan
 # makes no result again.
-os.environ["SLQ_PLAN"] = PLAN
+os.environ.update(SLQ_PLAN=PLAN)
 PRESET = active_preset(config)
 SCRATCH = config["scratch"]
 FILE_HASHES = FileHashCache(Path(SCRATCH) / "work" / "contents")
