@@ -6,6 +6,7 @@ ARGS ?=
 VENV := .venv
 STAMP := $(VENV)/installed
 BIN := $(VENV)/bin
+CLUSTER_TESTS := $(addprefix tests/workflow/test_,cluster.py cluster_accounts.py first_run.py)
 # Rules and tests call slq and snakemake by name, so they must be found on PATH.
 export PATH := $(abspath $(BIN)):$(PATH)
 
@@ -53,10 +54,10 @@ test: $(STAMP)
 test-all: $(STAMP)
 	$(BIN)/pytest -q -n auto -m "not slurm" tests $(ARGS)
 
-# Tests on a real Slurm, after `make reproduce`: the whole mini preset with its results, failures, and accounting. They
-# take 40 minutes and need root and Debian's packages slurm-wlm, munge, slurmdbd and mariadb-server.
+# Tests on a real Slurm, after `make reproduce`: the whole mini preset with its results, failures, accounting, and the
+# commands of docs/first-run.md. They take 45 minutes and need root and Debian's packages slurm-wlm, munge, slurmdbd and mariadb-server.
 test-slurm: $(STAMP)
-	SLQ_NEEDS_SLURM=1 $(BIN)/pytest -q -m "slurm or not slurm" tests/workflow/test_cluster.py tests/workflow/test_cluster_accounts.py $(ARGS)
+	SLQ_NEEDS_SLURM=1 $(BIN)/pytest -q -m "slurm or not slurm" $(CLUSTER_TESTS) $(ARGS)
 
 # The paper's shapes on one GPU, in at most 8 minutes: correctness, speed and memory, written to docs/gpu.md. The same
 # command continues after an interruption. On a machine with other packages: python3 tests/gpu/run.py

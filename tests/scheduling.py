@@ -9,7 +9,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 MACHINE = "machine"
 # Files that may only run one at a time on a machine: a Slurm uses links in /etc, a browser much memory.
-ONE_AT_A_TIME = {"test_cluster", "test_cluster_accounts", "test_page", "test_pictures", "test_slurm"}
+ONE_AT_A_TIME = {"test_cluster", "test_cluster_accounts", "test_first_run", "test_page", "test_pictures", "test_slurm"}
 # Files with long tests that share only folders made once, so each test may run on any worker.
 APART = {"test_workflow", "test_dag"}
 HEAVY = {"finished", "slice_", "slurm", "browser"}  # fixtures

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from checkout import ROOT
+from doc_commands import masked, read_blocks, same_output
 from fetching import environment
 from loopback import Hub, serve
 
@@ -31,7 +32,7 @@ def hub(small, paper):
 def fetch_small(hub, paper, tmp_path):
     """Calls the command for the preset without E5-V, whose files are not in the archive, and some backbones of it."""
 
-    def call(backbones, baselines=("CLIP-ViT-B-32", "VLM2Vec-7B", "one_word"), **more):
+    def call(backbones, baselines=("CLIP-ViT-B-32", "VLM2Vec-7B", "one_word", "zero_queries"), **more):
         preset = {"backbones": list(backbones), "baselines": list(baselines)}
         (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"presets": {"paper": preset}}))
         options = ["--config", str(ROOT / "config.yaml"), "--config", "mine.yaml", "--preset", "paper"]
@@ -66,6 +67,14 @@ def test_every_model_of_the_paper_preset_passes(hub, fetch_small, paper, tmp_pat
         "300 of 640 x 480" in findings["[ok]", "Qwen3-VL-2B"] and "default samples" in findings["[ok]", "Qwen3-VL-2B"]
     )
     assert "read-outs vlm2vec" in findings["[ok]", "VLM2Vec"]
+    page = read_blocks("docs/first-run.md", (ROOT / "docs/first-run.md").read_text())
+    (shown,) = [
+        lines
+        for block in page
+        for typed, lines in block.steps()
+        if typed == "slq fetch --small --preset paper" and lines
+    ]
+    assert same_output(*(masked(lines, tmp_path) for lines in (shown, answer.stdout.splitlines())))
     lock = json.loads((tmp_path / "sources.lock/InternVL3-1B.json").read_text())
     (entry,) = lock.values()
     assert entry["commit"] == paper["sources"]["InternVL3-1B"]["parts"][0]["revision"]

@@ -30,7 +30,7 @@ def doctor(args: argparse.Namespace) -> None:
 
 
 def fetch(args: argparse.Namespace) -> None:
-    """Fetch the small files of a preset's models, a few MB, and check them before their weights are fetched.
+    """Fetch the small files of a preset's models, a few MB each, and check them before their weights are fetched.
 
     Raises:
         SlqError: a model's files cannot be fetched, or are not what config.yaml or the code expects.
