@@ -55,7 +55,8 @@ test-all: $(STAMP)
 	$(BIN)/pytest -q -n auto -m "not slurm" tests $(ARGS)
 
 # Tests on a real Slurm, after `make reproduce`: the whole mini preset with its results, failures, accounting, and the
-# commands of docs/first-run.md. They take 45 minutes and need root and Debian's packages slurm-wlm, munge, slurmdbd and mariadb-server.
+# commands of docs/first-run.md. They take 50 minutes and need root and Debian's packages slurm-wlm, munge, slurmdbd and
+# mariadb-server.
 test-slurm: $(STAMP)
 	SLQ_NEEDS_SLURM=1 $(BIN)/pytest -q -m "slurm or not slurm" $(CLUSTER_TESTS) $(ARGS)
 
