@@ -18,7 +18,7 @@ from slq.sources.listing import DiskSpace, list_fetched_sources, sources_disk_sp
 
 OK, NOTE, ERROR = "ok", "--", "!!"  # no problem; a note; must be fixed before a run
 PARTITION_ADVICE = "--default-resources slurm_partition=NAME, or a second --profile (docs/cluster.md)"
-GPU_ADVICE = "another partition (slurm_partition), or less under presets.<preset>.resources"
+GPU_ADVICE = "another partition (slurm_partition), or fewer gpus in resources of the preset or of backbones.<name>.runs"
 SLURM_COMMANDS = ("sbatch", "squeue", "sinfo", "scontrol")
 COMMAND_TIMEOUT_SECONDS = 60  # long enough for a busy Slurm controller
 UNLIMITED = float("inf")
@@ -140,7 +140,9 @@ def _check_gpus(nodes: Sequence[NodeGroup], jobs: Sequence[PlannedJob], memory_g
     largest = max(misfits or jobs, key=lambda job: job.gpus)
     if misfits:
         requested = f"{largest.gpus}{f' x {largest.gpu_model}' if largest.gpu_model else ''}"
-        text = f"{available}; {len(misfits)} of {len(jobs)} jobs fit no node: {largest} requests {requested} in one"
+        text = (
+            f"{available}; {len(misfits)} of {len(jobs)} jobs fit no node: {largest} requests {requested} in one node"
+        )
         return Finding(ERROR, "GPUs", text, GPU_ADVICE)
     text = f"{available}; jobs request up to {largest.gpus} in a node, and use up to {math.ceil(memory_gb)} GB of each"
     if len(offered) > 1 and not all(job.gpu_model for job in jobs):
