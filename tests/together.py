@@ -48,7 +48,9 @@ HYPERPARAMETERS = {
     "slq": {"queries": 4, "init": "normal", "learning_rate": 0.03, "warmup_steps": 2},
     "full_ft": {"learning_rate": 0.001, "warmup_steps": 2},
     "lora": {"rank": 2, "alpha": 4, "dropout": 0.0, "learning_rate": 0.01, "warmup_steps": 2},
+    "linear_head": {"learning_rate": 0.01, "warmup_steps": 2},
 }
+HYPERPARAMETERS["lora_queries"] = HYPERPARAMETERS["lora"] | {"queries": 4, "init": "normal"}
 TEXT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
         "intermediate_size": 48}  # fmt: skip
 VISION = {"image_size": [28, 28], "patch_size": [14, 14], "hidden_size": 24, "num_hidden_layers": 1,

@@ -26,13 +26,13 @@ from transformers.models.internvl.modeling_internvl import InternVLModel
 from slq.config.cost_settings import train_step_settings
 from slq.config.loading import load_merged_config
 from slq.cost.bench.random_inputs import build_random_backbone, make_coco_like_batches
-from slq.cost.bench.released import ReleasedRetriever
 from slq.cost.bench.train_step import bench_train_step
 from slq.cost.bench.variants import SLQ_VARIANTS, StepVariant, build_variants
 from slq.evaluation.encode import embed_messages
 from slq.methods.plan import ComputePlan
 from slq.models.backbone import pick_device
 from slq.models.retriever import LatentQueryRetriever, initial_queries
+from slq.models.whole_sequence import WholeSequenceRetriever
 
 ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("worker.py")
@@ -188,7 +188,7 @@ def check_embeddings(scale: Scale, name: str) -> dict[str, Any]:
     """
     backbone, (pairs, _), settings = build(scale, name)
     queries = initial_queries(settings["queries"], backbone.hidden_size, "normal", torch.Generator().manual_seed(1))
-    whole, two_calls = ReleasedRetriever(backbone, queries), LatentQueryRetriever(backbone, queries)
+    whole, two_calls = WholeSequenceRetriever(backbone, queries), LatentQueryRetriever(backbone, queries)
     images, texts = [pair.image for pair in pairs], [pair.text for pair in pairs]
     batches = [images, texts, [*images[:2], *texts[:2]]]
 

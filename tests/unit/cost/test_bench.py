@@ -15,11 +15,11 @@ from slq.config.cost_settings import train_step_settings
 from slq.config.loading import validate_config
 from slq.cost.architecture import read_architecture
 from slq.cost.bench.random_inputs import build_random_backbone, make_coco_like_batches
-from slq.cost.bench.released import ReleasedRetriever
 from slq.cost.bench.train_step import add_ratios, check_agreement
 from slq.cost.bench.variants import SLQ_VARIANTS, build_variants
 from slq.cost.flops import total_flops
 from slq.models.retriever import LatentQueryRetriever
+from slq.models.whole_sequence import WholeSequenceRetriever
 
 METHOD_VARIANTS = ("full_ft", "lora")
 
@@ -75,7 +75,7 @@ def test_the_released_retriever_is_ours_in_one_sequence(shaped):
     queries = torch.randn(5, shaped.backbone.hidden_size, generator=torch.Generator().manual_seed(0))
     batch = [pair.image for pair in shaped.batches[0]] + [pair.text for pair in shaped.batches[0]]
     shaped.backbone.tokenizer.unk_token = "<pad>"
-    for kind in (ReleasedRetriever, LatentQueryRetriever):
+    for kind in (WholeSequenceRetriever, LatentQueryRetriever):
         compare_with_the_whole_sequence(kind(shaped.backbone, queries), batch)
 
 

@@ -19,6 +19,8 @@ HYPERPARAMETERS = {
     "lora": {"rank": 8, "alpha": 16, "dropout": 0.0},
     "full_ft": {},
     "base": {},
+    "lora_queries": {"rank": 8, "alpha": 16, "dropout": 0.0, "queries": 20, "init": "normal"},
+    "linear_head": {},
 }
 
 
@@ -54,7 +56,7 @@ def test_two_passes_too(case, method):
     )
 
 
-@pytest.mark.parametrize("method", ["lora", "full_ft"])
+@pytest.mark.parametrize("method", ["lora", "full_ft", "lora_queries", "linear_head"])
 def test_layers_that_run_again_too(case, method):
     """The tower runs once and without a backward; the closed form neglects the recomputation of LoRA's own maps."""
     retriever = build_retriever(method, case.backbone(), HYPERPARAMETERS[method], seed=0)

@@ -315,7 +315,7 @@ def test_a_method_that_export_does_not_know_is_refused_by_name(lab, tmp_path, ca
     adapter = own.root / "scratch/runs/mini/mini-internvl/slq/seed1/adapter.json"
     adapter.write_text(json.dumps(read_json(adapter) | {"method": "prompts", "hyperparameters": {}}))
     told = refused(capsys, run, tmp_path / "out", *own.config)
-    assert "there is no method 'prompts'; expected one of base, full_ft, lora, slq" in told
+    assert "there is no method 'prompts'; expected one of base, full_ft, linear_head, lora, lora_queries, slq" in told
     assert [path.name for path in tmp_path.iterdir()] == ["lab"]
 
 

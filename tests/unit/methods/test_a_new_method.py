@@ -48,7 +48,7 @@ def without(part: str) -> str:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_class_without_a_part_is_refused_by_one_message(raw_config, tmp_path, part):
-    assert len(PARTS) == 10
+    assert len(PARTS) == 12
     with (
         added(tmp_path, without(part)),
         pytest.raises(SlqError, match=rf"^slq/methods/ia3\.py: the class InfusedAdapter has no `{part}`.* add it"),

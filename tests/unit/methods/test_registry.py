@@ -11,7 +11,7 @@ from newmethod import NAME, SOURCE, added
 from slq.common.errors import SlqError
 from slq.methods.registry import BASE, find_method, list_methods
 
-METHODS = ["base", "full_ft", "lora", "slq"]
+METHODS = ["base", "full_ft", "linear_head", "lora", "lora_queries", "slq"]
 QUOTED = re.compile(rf"""["']({"|".join(METHODS)})["']""")
 # Quoted names that mean something other than a method, by file: number of lines, and meaning.
 OTHER_MEANINGS = {
@@ -68,7 +68,9 @@ assert not {{"torch", "peft", "transformers"}} & sys.modules.keys()
 
 
 def test_another_name_is_refused_with_those_that_there_are():
-    with pytest.raises(SlqError, match="there is no method 'mine'; expected one of base, full_ft, lora, slq"):
+    with pytest.raises(
+        SlqError, match="there is no method 'mine'; expected one of base, full_ft, linear_head, lora, lora_queries, slq"
+    ):
         find_method("mine")
 
 

@@ -98,7 +98,7 @@ def test_its_cost_is_that_of_its_own_hyperparameters(with_variant):
     ("name", "entry", "message"),
     [
         ("slq-n4", {"of": "slg", "queries": 4}, r"slq-n4\.of is 'slg'; did you mean 'slq'\?"),
-        ("slq-n4", {"of": "base"}, r"slq-n4\.of is 'base'; expected: full_ft, lora, slq"),
+        ("slq-n4", {"of": "base"}, r"slq-n4\.of is 'base'; expected: full_ft, linear_head, lora, lora_queries, slq"),
         ("slq-n8", {"of": "slq-n4"}, r"slq-n8\.of is 'slq-n4'; did you mean 'slq'\?"),
         ("slq-n4", {"of": "slq", "querys": 4}, r"slq-n4\.querys is not a key here; did you mean 'queries'\?"),
         ("slq-n4", {"of": "slq", "queries": 0}, r"slq-n4\.queries is 0; expected at least 1"),

@@ -189,7 +189,9 @@ def test_a_model_without_an_inner_one_is_refused_when_it_is_loaded(tmp_path):
 
 
 def test_an_unknown_method_does_not_train_in_silence(tiny_backbone):
-    with pytest.raises(SlqError, match=r"no method 'prompts'; expected one of base, full_ft, lora, slq"):
+    with pytest.raises(
+        SlqError, match=r"no method 'prompts'; expected one of base, full_ft, linear_head, lora, lora_queries, slq"
+    ):
         build_retriever("prompts", tiny_backbone, {"queries": 4}, seed=0)
 
 

@@ -81,6 +81,8 @@ HYPERPARAMETERS = {
     "slq": {"queries": 4, "init": "normal"},
     "lora": {"rank": 2, "alpha": 4, "dropout": 0.0},
     "full_ft": {},
+    "lora_queries": {"rank": 2, "alpha": 4, "dropout": 0.0, "queries": 4, "init": "normal"},
+    "linear_head": {},
 }
 
 

@@ -24,7 +24,10 @@ HYPERPARAMETERS = {
     "slq": {"queries": 4, "init": "normal", "learning_rate": 0.01, "warmup_steps": 2},
     "full_ft": {"learning_rate": 0.001, "warmup_steps": 2},
     "lora": {"rank": 4, "alpha": 12, "dropout": 0.0, "learning_rate": 0.001, "warmup_steps": 2},
+    "linear_head": {"learning_rate": 0.001, "warmup_steps": 2},
 }
+HYPERPARAMETERS["lora_queries"] = HYPERPARAMETERS["lora"] | {"queries": 4, "init": "normal"}
+FROZEN = ("slq", "linear_head")
 PROMPT = {"text": "one", "image": "what is this ?"}
 CAPTIONS = [
     "a red circle",
@@ -64,8 +67,8 @@ class Run:
     def gradients(self):
         """All existing gradients, those of frozen parts included."""
         named = [*self.retriever.backbone.model.named_parameters(), ("log_temperature", self.loop.log_temperature)]
-        if "queries" in dict(self.retriever.named_parameters()):
-            named.append(("queries", self.retriever.queries))
+        beside = dict(self.retriever.named_parameters())
+        named += [(name, beside[name]) for name in ("queries", "head") if name in beside]
         return {name: tensor.grad for name, tensor in named if tensor.grad is not None}
 
 
@@ -95,11 +98,15 @@ def stock_inputs(backbone, content, instruction, more=0):
     return {"input_ids": torch.tensor([ids]), **tensors}
 
 
-def stock_vector(backbone, content, instruction, queries):
-    """Unit vector of one message, with the stock forward's own mask and positions; `queries`, if any, read it out."""
+def stock_vector(backbone, content, instruction, queries=None, head=None):
+    """Unit vector of one message, with the stock forward's own mask and positions.
+
+    `queries`, if any, read it out; `head`, if any, is a matrix (d, d) that maps the last token's state.
+    """
     if queries is None:
         inputs = stock_inputs(backbone, content, instruction)
         state = backbone.model.model(**inputs, use_cache=False).last_hidden_state[0, -1]
+        state = state if head is None else head @ state
     else:
         inputs = stock_inputs(backbone, content, instruction, len(queries))
         with queries_last(backbone, queries):
@@ -108,10 +115,10 @@ def stock_vector(backbone, content, instruction, queries):
     return state / state.pow(2).sum().sqrt()
 
 
-def plain_loss(backbone, log_temperature, queries):
-    """Symmetric InfoNCE, written out."""
-    images = [stock_vector(backbone, image, PROMPT["image"], queries) for image in IMAGES]
-    texts = [stock_vector(backbone, caption, PROMPT["text"], queries) for caption in CAPTIONS]
+def plain_loss(backbone, log_temperature, read_out):
+    """Symmetric InfoNCE, written out; `read_out` has the queries or the head, by name."""
+    images = [stock_vector(backbone, image, PROMPT["image"], **read_out) for image in IMAGES]
+    texts = [stock_vector(backbone, caption, PROMPT["text"], **read_out) for caption in CAPTIONS]
     count, total = len(CAPTIONS), 0.0
     similar = [[(image * text).sum() / torch.exp(log_temperature) for text in texts] for image in images]
     for i in range(count):
@@ -126,10 +133,10 @@ def plain_gradients(method, backbone, values):
     LoRA (Hu et al. 2021) is written out too: for W + s B A and W's own gradient G, the gradient of A is s B' G and that
     of B is s G A'.
     """
-    model = backbone.model.requires_grad_(method != "slq")
+    model = backbone.model.requires_grad_(method not in FROZEN)
     weights = dict(model.named_parameters())
     log_temperature = values["log_temperature"].requires_grad_()
-    queries = values["queries"].requires_grad_() if method == "slq" else None
+    read_out = {name: values[name].requires_grad_() for name in ("queries", "head") if name in values}
     scale = HYPERPARAMETERS["lora"]["alpha"] / HYPERPARAMETERS["lora"]["rank"]
     updates = {}
     with torch.no_grad():
@@ -140,12 +147,10 @@ def plain_gradients(method, backbone, values):
                 weights[f"{layer}.weight"] += scale * updates[layer][1] @ value
             elif name in weights:
                 weights[name].copy_(value)
-    loss = plain_loss(backbone, log_temperature, queries)
+    loss = plain_loss(backbone, log_temperature, read_out)
     loss.backward()
-    gradients = {"log_temperature": log_temperature.grad}
-    if method == "slq":
-        gradients["queries"] = queries.grad
-    elif method == "full_ft":
+    gradients = {"log_temperature": log_temperature.grad} | {name: one.grad for name, one in read_out.items()}
+    if method == "full_ft":
         gradients |= {name: weights[name].grad for name in values if name in weights}
     for layer, (down, up) in updates.items():
         change = weights[f"{layer}.weight"].grad
@@ -188,9 +193,9 @@ def test_gradients_of_the_first_steps_are_a_plain_loops(method, tiny_backbone, t
         expected_norm = torch.cat([tensor.flatten().double() for tensor in expected.values()]).norm()
         assert norm == pytest.approx(float(expected_norm), rel=tolerance)
     assert min(tensor.norm() for tensor in expected.values()) > 0
-    tuned = ours.keys() - {"log_temperature", "queries"}
+    tuned = ours.keys() - {"log_temperature", "queries", "head"}
     assert all(name.startswith("model.language_model.") for name in tuned)
-    assert bool(tuned) == (method != "slq")
+    assert bool(tuned) == (method not in FROZEN)
 
 
 def attend_to_padding(backbone, batch, behind=0):
@@ -202,14 +207,16 @@ def images_to_texts_only(images, texts, temperature, shown):
     return cross_entropy(images @ texts.T / temperature, torch.arange(len(images)))
 
 
-MISTAKES = {"slq.models.retriever.collate": attend_to_padding, "slq.training.grad_cache.info_nce": images_to_texts_only}
+COLLATED_IN = ("slq.models.retriever.collate", "slq.models.whole_sequence.collate")
+MISTAKES = {"collate": attend_to_padding, "slq.training.grad_cache.info_nce": images_to_texts_only}
 
 
 @pytest.mark.parametrize("place", MISTAKES)
 def test_a_mistake_would_be_seen(method, tiny_backbone, tmp_path, monkeypatch, place):
     """The comparison above can fail: attended padding, and a loss in one direction only, are far from it."""
     untouched = copy.deepcopy(tiny_backbone)
-    monkeypatch.setattr(place, MISTAKES[place])
+    for one in COLLATED_IN if place == "collate" else (place,):
+        monkeypatch.setattr(one, MISTAKES[place])
     run = Run(method, tiny_backbone, tmp_path)
     values = run.values()
     run.loop.take_step(run.batch)

@@ -31,10 +31,10 @@ EXEMPT_MODULES = {
 }
 REPORTING_PACKAGES = {"cost", "reporting", "claims"}
 # Attributes and methods, by registry, of the registry's classes that do not change the result of a job. A name that
-# begins with a listed name and an underscore is ignored as well. For a method these are its appearance, cost and
-# export; for a kind of baselines, the functions that only build its settings.
+# begins with a listed name and an underscore is ignored as well. For a method these are its appearance, its factors,
+# its cost and export; for a kind of baselines, the functions that only build its settings.
 IGNORED_MEMBERS = {
-    "slq.methods": ("label", "color", "plan", "export", "card"),
+    "slq.methods": ("label", "color", "read_out", "adaptation", "plan", "export", "card", "write_linear_head"),
     "slq.baselines.kinds": ("schema", "table_group", "describe", "inputs", "settings"),
 }
 UNREPORTED_MEMBERS = {"slq.methods": ("build", "export")}  # ignored in the fingerprints of jobs that only read results
@@ -202,7 +202,7 @@ def _defines_member(node: ast.stmt, members: Collection[str]) -> bool:
             names = [target.id for target in targets if isinstance(target, ast.Name)]
         case _:
             names = []
-    return any(name.lstrip("_").partition("_")[0] in members for name in names)
+    return any(name in members or name.lstrip("_").partition("_")[0] in members for name in names)
 
 
 def _syntax_tokens(node: object) -> Iterator[str]:

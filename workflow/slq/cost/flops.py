@@ -71,8 +71,7 @@ def embed_flops(architecture: Architecture, plan: ComputePlan, totals: TokenTota
 def train_flops(architecture: Architecture, plan: ComputePlan, totals: TokenTotals) -> Flops:
     """Compute the FLOPs of one training pass over messages (forward, backward and recomputation), by part."""
     parts, linear_flops, attention_flops = _forward_flops(architecture, plan, totals)
-    keeps_prefix = plan.num_queries and not plan.whole_sequence  # GradCache then reuses the prefix in its second pass
-    second_pass = linear_flops + attention_flops if keeps_prefix else sum(parts.values())
+    second_pass = linear_flops + attention_flops if plan.keeps_prefix else sum(parts.values())
     text, backward, recomputed = architecture.text, 0.0, linear_flops + attention_flops
     if plan.num_trainable:
         backward = linear_flops + 2 * attention_flops  # gradients of the inputs
@@ -80,10 +79,11 @@ def train_flops(architecture: Architecture, plan: ComputePlan, totals: TokenTota
         backward += linear_flops
         inputs, outputs = text.linear_shapes[-1]
         recomputed -= 2 * totals.tokens * text.layers * inputs * outputs  # no gradient needs the output of `down`
-    elif plan.num_trainable and not plan.num_queries:
-        # q, k and v of the first layer read the frozen embeddings, for which no gradient is computed.
-        backward -= 2 * totals.tokens * sum(inputs * outputs for inputs, outputs in text.linear_shapes[:3])
+    elif plan.num_trainable and not plan.keeps_prefix:
         backward += 2 * _adapter_flops(plan, totals)
+        if not plan.num_queries:
+            # q, k and v of the first layer read the frozen embeddings, for which no gradient is computed.
+            backward -= 2 * totals.tokens * sum(inputs * outputs for inputs, outputs in text.linear_shapes[:3])
     return parts | {
         "backward": backward,
         "recompute": plan.checkpointing * recomputed + (plan.num_forward_passes - 1) * second_pass,
@@ -125,6 +125,9 @@ def _forward_flops(architecture: Architecture, plan: ComputePlan, totals: TokenT
     per_square = 4 * text.layers * text.heads * text.head_dim
     computed_share = plan.prefix_share if num_queries else 1.0
     prefix, queries = computed_share * per_token * totals.tokens, per_token * num_queries * totals.num_messages
+    queries += (
+        2 * plan.num_trainable * totals.num_messages * plan.head_only
+    )  # a head, like queries, is run once a message
     prefix_attention = computed_share * per_square * totals.squared_tokens
     # Queries attend to the prefix and to each other. In a single sequence, full squares are counted, so the masked
     # attention of the prefix to the queries is counted too.
@@ -134,7 +137,7 @@ def _forward_flops(architecture: Architecture, plan: ComputePlan, totals: TokenT
     parts = dict.fromkeys(PARTS, 0.0) | _vision_flops(architecture, totals, min(plan.vision_share, computed_share))
     parts |= {"prefix": prefix + _adapter_flops(plan, totals), "queries": queries}
     parts |= {"attention": prefix_attention + query_attention}
-    if num_queries and not plan.whole_sequence:
+    if plan.keeps_prefix:
         return parts, queries, query_attention
     return parts, prefix + queries, prefix_attention + query_attention
 
@@ -154,4 +157,4 @@ def _vision_flops(architecture: Architecture, totals: TokenTotals, share: float)
 
 def _adapter_flops(plan: ComputePlan, totals: TokenTotals) -> float:
     """Compute the forward FLOPs of the linear maps that a method adds to the language model."""
-    return 2 * totals.tokens * plan.adapter_parameters
+    return 2 * (totals.tokens + plan.num_queries * totals.num_messages) * plan.adapter_parameters

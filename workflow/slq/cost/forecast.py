@@ -254,7 +254,7 @@ class BackboneCostModel:
             ("no_memory_saving", no_memory_saving),
             ("features", replace(plan, vision_share=once_per_image)),
         ]
-        if plan.num_queries:
+        if plan.num_queries and plan.keeps_prefix:
             options += [
                 ("released", replace(no_memory_saving, whole_sequence=True)),
                 ("batch", replace(plan, vision_share=once_per_epoch, prefix_share=once_per_epoch)),

@@ -215,7 +215,10 @@ def spent_flops(
             total_flops(train_flops(architecture, plans[state], work)) for state, work in totals_by_input.items()
         )
 
-    return flops(), flops(num_forward_passes=2), flops({}, whole_sequence=True) if plan.num_queries else None
+    released = (
+        plan.num_queries and plan.keeps_prefix
+    )  # SLQ's released code, which keeps no prefix, is another way to run it
+    return flops(), flops(num_forward_passes=2), flops({}, whole_sequence=True) if released else None
 
 
 def sum_token_totals(steps: Iterable[Step]) -> dict[str, TokenTotals]:

@@ -61,25 +61,26 @@ class MemoryEstimate:
 
     def _activation_bytes(self, training: Mapping[str, Any]) -> float:
         """Estimate the bytes of the activations that are saved for the backward pass at one time."""
-        if not self.plan.num_trainable:
+        if not self.plan.num_trainable or self.plan.head_only:
             return 0.0
         text, local_batch_size = self.architecture.text, training["batch_size"] / self.gpus
         kv_width, query_width = text.kv_heads * text.head_dim, text.heads * text.head_dim
         layer_bytes_per_token = self.dtype_bytes * (
             10 * text.hidden_size + 2 * query_width + 4 * text.intermediate_size
         )
-        image, caption = self.image_totals.tokens, self.text_totals.tokens
+        following = 0 if self.plan.keeps_prefix else self.plan.num_queries
+        image, caption = self.image_totals.tokens + following, self.text_totals.tokens + following
         pairs, tokens_per_pair = local_batch_size, image + caption
         if training["grad_cache"]:  # its backward passes process images and captions separately, by micro-batch
             pairs, tokens_per_pair = min(training["micro_batch_size"], local_batch_size), max(image, caption)
-        tokens = pairs * (2 * self.plan.num_queries or tokens_per_pair)
+        tokens = pairs * (2 * self.plan.num_queries if self.plan.keeps_prefix else tokens_per_pair)
         saved_bytes = tokens * text.layers * layer_bytes_per_token
         if training["gradient_checkpointing"]:
             micro_batch_tokens = min(training["micro_batch_size"], local_batch_size) * max(image, caption)
             saved_bytes = (
                 tokens * text.layers * text.hidden_size * self.dtype_bytes + micro_batch_tokens * layer_bytes_per_token
             )
-        if self.plan.num_queries:  # the KV caches of the whole batch stay in memory
+        if self.plan.keeps_prefix:  # the KV caches of the whole batch stay in memory
             saved_bytes += local_batch_size * (image + caption) * 2 * text.layers * kv_width * self.dtype_bytes
         return saved_bytes
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from peft import PeftConfig, TrainableTokensConfig
+from sentence_transformers.base.modules import Dense
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
@@ -103,12 +104,14 @@ class ExportFolder:
         rows_needed: number of rows of the embedding matrix that the export needs.
         weights_sha256: SHA-256 of the safetensors files that are loaded as the base, by file name.
         base_location: location of these files: on the hub, in BASE_FOLDER, or in the export itself.
+        modules: classes of the modules that sentence-transformers applies to the read-out in turn, by folder.
     """
 
     def __init__(self, run: TrainedRun, base: BaseModelInfo, tokenizer: Any, folder: Path) -> None:
         """Begin with an export of the base model, without trained weights."""
         self.run, self.base, self.tokenizer, self.folder = run, base, tokenizer, folder
         self.read_out, self.rows_needed, self.weights_sha256 = 1, base.embedding_rows, base.weights_sha256
+        self.modules: dict[str, str] = {}
         self.base_location: dict[str, Any] = {"folder": BASE_FOLDER}
         if base.model:
             self.base_location = {"model": base.model, "revision": base.revision}
@@ -124,22 +127,35 @@ class ExportFolder:
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         if shapes != {"queries": (count, self.base.embedding_dim)}:
             raise SlqError(f"{path}: found tensors {shapes}, expected queries {count} x {self.base.embedding_dim}")
-        precision = getattr(torch, self.run.settings["dtype"])
-        scale = torch.tensor(self.base.embedding_scale, dtype=precision).to(tensors["queries"].dtype)
-        peft_tensors = {f"{self.base.embedding_name}.trainable_tokens_delta": tensors["queries"] / scale}
+        peft_tensors = {f"{self.base.embedding_name}.trainable_tokens_delta": self._as_tokens(tensors["queries"])}
         self._write_peft_files(TrainableTokensConfig(token_indices=token_ids), peft_tensors)
-        self.read_out, self.rows_needed = count, max(self.base.embedding_rows, token_ids[-1] + 1)
+        self._read_out_tokens(token_ids)
 
-    def write_peft_adapter(self, config: PeftConfig) -> None:
+    def write_peft_adapter(self, config: Any) -> None:
         """Write the trained tensors under their names in the model without LM head.
 
         A run stores them under their names in the model with LM head.
         """
         _, tensors = self._read_tensors()
-        self._write_peft_files(
-            config,
-            {re.sub(r"\.default(?=\.|$)", "", name.removeprefix("model.")): one for name, one in tensors.items()},
-        )
+        queries = tensors.pop("queries", None)
+        peft_tensors = {
+            re.sub(r"\.default(?=\.|$)", "", name.removeprefix("model.")): one for name, one in tensors.items()
+        }
+        if queries is not None:
+            config.trainable_token_indices = add_query_tokens(self.tokenizer, len(queries))
+            name = f"{self.base.embedding_name}.token_adapter.trainable_tokens_delta"
+            peft_tensors[name] = self._as_tokens(queries)
+            self._read_out_tokens(config.trainable_token_indices)
+        self._write_peft_files(config, peft_tensors)
+
+    def write_linear_head(self) -> None:
+        """Write the map as a Dense module of sentence-transformers, float32, which is applied to the read-out."""
+        _, tensors = self._read_tensors()
+        width = self.base.embedding_dim
+        head = Dense(width, width, bias=False, activation_function=None, init_weight=tensors["head"].float())
+        (self.folder / "1_Dense").mkdir()
+        head.save(str(self.folder / "1_Dense"))
+        self.modules["1_Dense"] = "sentence_transformers.base.modules.Dense"
 
     def write_model(self) -> None:
         """Write the whole model, with the run's weights instead of the base's."""
@@ -148,6 +164,15 @@ class ExportFolder:
         save_part(backbone.model, self.folder)
         self.weights_sha256 = {path.name: hash_file(path) for path in self.folder.glob("*.safetensors")}
         self.base_location = {"folder": "."}
+
+    def _as_tokens(self, queries: Tensor) -> Tensor:
+        """Return the embeddings of tokens that stand for queries (N, d) (`write_query_tokens`)."""
+        precision = getattr(torch, self.run.settings["dtype"])
+        return queries / torch.tensor(self.base.embedding_scale, dtype=precision).to(queries.dtype)
+
+    def _read_out_tokens(self, token_ids: list[int]) -> None:
+        """Let the read-out be the mean over the given tokens, the last of the chat template."""
+        self.read_out, self.rows_needed = len(token_ids), max(self.base.embedding_rows, token_ids[-1] + 1)
 
     def _read_tensors(self) -> tuple[Path, dict[str, Tensor]]:
         """Return the file of the run's trained tensors, and the tensors."""

@@ -23,6 +23,7 @@ from slq.results.load import as_rows, list_numbers, load_files
 
 HUB_LICENCES = ("apache-2.0", "mit")  # licences that the hub knows under these names
 DIRECTION_NAMES = {"t2i": "text to image", "i2t": "image to text"}
+WEIGHTS = ("*.safetensors", "*_Dense/*.safetensors")  # an export's own, without those of its base model
 ACCURACY = ("retention", "accuracy", "")  # kind, metric and question type of a score's row
 
 
@@ -71,7 +72,7 @@ def write_model_card(run: TrainedRun, base: BaseModelInfo, config: Config, folde
         **read_scores(run, labels),
         train_dataset=describe_train_split(run, splits),
         audit={labels.get(name, name): len(split["leaked"]) for name, split in tests.items()} if splits else None,
-        kilobytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 1e3,
+        kilobytes=sum(path.stat().st_size for pattern in WEIGHTS for path in folder.glob(pattern)) / 1e3,
         synthetic="pretrain" in entry,
     )
     write_text(folder / "README.md", text)

@@ -3,7 +3,7 @@
 import inspect
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,10 +32,6 @@ from slq.models.prefix import message_parts, tokenize_message
 SCHEMA = 1
 # Packages needed to load an export; sentence-transformers checks them before it reads weights.
 REQUIREMENTS = {"transformers": ">=5.23", "peft": ">=0.18", "pillow": ">=11"}
-SENTENCE_TRANSFORMERS_MODULES = [
-    {"idx": 0, "name": "0", "path": "", "type": "slq_retriever.ExportedRetriever"},
-    {"idx": 1, "name": "1", "path": "1_Normalize", "type": "sentence_transformers.base.modules.Normalize"},
-]
 CODE_FILES = {
     "slq_retriever": "slq.export.slq_retriever",
     "slq_adapter": "slq.models.families.{family}",
@@ -62,13 +58,12 @@ def export_run(run: TrainedRun, config: Config, out: Path) -> None:
         raise SlqError(f"{out}: already exists; name another folder, or remove this one")
     with stage_folder(out) as folder:
         base, tokenizer = read_base_info(run.snapshot)
-        write_retriever(run, base, tokenizer, folder)
+        modules = write_retriever(run, base, tokenizer, folder)
         write_code(run.settings["family"], folder)
         for name in PROCESSOR_FILES:
             if (run.snapshot / name).exists():
                 shutil.copyfile(run.snapshot / name, folder / name)
-        write_json(folder / "modules.json", SENTENCE_TRANSFORMERS_MODULES)
-        write_json(folder / "1_Normalize" / "config.json", {})
+        write_modules(modules, folder)
         write_json(
             folder / "config_sentence_transformers.json",
             {"model_type": "SentenceTransformer", "requirements": REQUIREMENTS, "similarity_fn_name": "cosine"},
@@ -104,8 +99,12 @@ def export_key(run: TrainedRun) -> str:
     return hash_json({"adapter": adapter, "settings": settings, "code": code, "method": method_file})[:16]
 
 
-def write_retriever(run: TrainedRun, base: BaseModelInfo, tokenizer: Any, folder: Path) -> None:
-    """Write the trained weights, the tokenizer, and retriever.json, which describes how to load them."""
+def write_retriever(run: TrainedRun, base: BaseModelInfo, tokenizer: Any, folder: Path) -> dict[str, str]:
+    """Write the trained weights, the tokenizer, and retriever.json, which describes how to load them.
+
+    Returns:
+        the classes of the modules that follow the read-out, by folder.
+    """
     exported = ExportFolder(run, base, tokenizer, folder)
     find_method(method_name(run.adapter_record)).export(exported, run.adapter_record["hyperparameters"])
     if exported.base_location == {"folder": BASE_FOLDER}:
@@ -131,6 +130,21 @@ def write_retriever(run: TrainedRun, base: BaseModelInfo, tokenizer: Any, folder
             },
         },
     )
+    return exported.modules
+
+
+def write_modules(modules: Mapping[str, str], folder: Path) -> None:
+    """Write modules.json of sentence-transformers: the retriever, the given modules by folder, and normalisation."""
+    normalize = f"{1 + len(modules)}_Normalize"
+    classes = {
+        "": "slq_retriever.ExportedRetriever",
+        **modules,
+        normalize: "sentence_transformers.base.modules.Normalize",
+    }
+    entries = enumerate(classes.items())
+    listed = [{"idx": place, "name": str(place), "path": path, "type": name} for place, (path, name) in entries]
+    write_json(folder / "modules.json", listed)
+    write_json(folder / normalize / "config.json", {})
 
 
 def write_code(family: str, folder: Path) -> None:

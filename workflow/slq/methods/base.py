@@ -12,6 +12,8 @@ class Base(Method):
 
     label = "Base"
     color = "#6e6e6e"
+    read_out = "last token"
+    adaptation = "frozen"
     schema: ClassVar[Mapping[str, Any]] = {"type": "object", "additionalProperties": False, "properties": {}}
     changes_backbone = False
     image_caches = ("none", "features")

@@ -1,4 +1,4 @@
-"""Full fine-tuning of the language model, with frozen vision tower, projector and LM head."""
+"""Full fine-adaptation of the language model, with frozen vision tower, projector and LM head."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +9,13 @@ from slq.methods.registry import ExportTarget, Method, hyperparameters_schema
 
 
 class FullFineTuning(Method):
-    """Full fine-tuning of the language model, with last-token pooling."""
+    """Full fine-adaptation of the language model, with last-token pooling."""
 
     label = "Full FT"
     color = "#d55e00"
-    schema = hyperparameters_schema("Full fine-tuning of the language model.")
+    read_out = "last token"
+    adaptation = "full"
+    schema = hyperparameters_schema("Full fine-adaptation of the language model.")
     changes_backbone = True
     image_caches = ("none", "features")
     card_description = Method.card_of_last_token

@@ -19,6 +19,8 @@ class LowRankAdaptation(Method):
 
     label = "LoRA"
     color = "#009e73"
+    read_out = "last token"
+    adaptation = "LoRA"
     schema = hyperparameters_schema(
         "LoRA: low-rank updates of every linear layer in the language model.",
         rank={"$ref": "#/$defs/count", "description": "Rank r of each update."},

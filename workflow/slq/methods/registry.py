@@ -23,11 +23,15 @@ class ExportTarget(Protocol):
     """Interface for writing a method's trained weights into an export; `slq.export.adapters` implements it."""
 
     def write_peft_adapter(self, config: Any) -> None:
-        """Write the run's tensors as a PEFT adapter with the given `PeftConfig`."""
+        """Write the run's tensors as a PEFT adapter with the given `PeftConfig`; queries become new tokens."""
         ...
 
     def write_query_tokens(self, count: int) -> None:
         """Write the run's queries as embeddings of `count` new tokens, which end the chat template and are pooled."""
+        ...
+
+    def write_linear_head(self) -> None:
+        """Write the run's linear map as a module that sentence-transformers applies to the read-out."""
         ...
 
     def write_model(self) -> None:
@@ -42,6 +46,9 @@ class Method(ABC):
         name: name of the method's module, and of its folders, config entries and result entries.
         label: name in tables and figures.
         color: colour in figures, `#rrggbb`; colour-blind readers must be able to distinguish it from other methods'.
+        read_out, adaptation: the method's two factors, in a word or two: how a vector is read out of the hidden states,
+            and what is trained in the language model, `frozen` for nothing. Methods that differ in one factor are
+            compared in the table of controls.
         schema: JSON schema of the method's entry of `hyperparameters` in config.yaml, from `hyperparameters_schema`. It
             may refer to definitions of workflow/schemas/config.schema.yaml.
         changes_backbone: whether training may change generated answers. If False, the method's answers equal those of
@@ -56,6 +63,8 @@ class Method(ABC):
     name: ClassVar[str]
     label: ClassVar[str]
     color: ClassVar[str]
+    read_out: ClassVar[str]
+    adaptation: ClassVar[str]
     schema: ClassVar[Mapping[str, Any]]
     changes_backbone: ClassVar[bool]
     image_caches: ClassVar[tuple[str, ...]]

@@ -12,6 +12,8 @@ class SharedLatentQueries(Method):
 
     label = "SLQ"
     color = "#0072b2"
+    read_out = "queries"
+    adaptation = "frozen"
     schema = hyperparameters_schema(
         "Shared latent queries.",
         queries={"$ref": "#/$defs/count", "description": "Number N of latent queries."},

@@ -14,7 +14,6 @@ from slq.caching.shard import Shard, write_shard
 from slq.common.errors import SlqError
 from slq.cost.architecture import Architecture, read_architecture
 from slq.cost.bench.random_inputs import replace_images, share_weights
-from slq.cost.bench.released import ReleasedRetriever
 from slq.cost.flops import CACHED_SHARES, Flops, TokenTotals, method_plan, sum_flops, train_flops
 from slq.methods.adapter import build_retriever
 from slq.methods.plan import ComputePlan
@@ -22,6 +21,7 @@ from slq.methods.registry import find_method, list_methods
 from slq.models.backbone import Backbone
 from slq.models.prefix import Message, TokenizedMessage
 from slq.models.retriever import LatentQueryRetriever, initial_queries
+from slq.models.whole_sequence import WholeSequenceRetriever
 from slq.training.distributed import DistributedContext
 from slq.training.execution import enable_gradient_checkpointing, upcast_trainable_parameters
 from slq.training.grad_cache import PreviousImages, compute_loss_and_gradients
@@ -140,7 +140,7 @@ def build_variants(
         if name == "reference":
             released_plan = replace(plan, whole_sequence=True)
             return StepVariant(
-                name, ReleasedRetriever(backbone, queries), lambda: [first], released_plan, step_settings
+                name, WholeSequenceRetriever(backbone, queries), lambda: [first], released_plan, step_settings
             )
         return StepVariant(name, slq, readers[name], plan, step_settings)
 
