@@ -23,6 +23,21 @@ rule judge_claims:
         LOCAL_JOB
 
 
+# Base first: its scores against published ones. Scores of stand-ins are not tested, and nothing waits for the check.
+use rule judge_claims as check_base_scores with:
+    input:
+        results=base_retention_results,
+        reference=sorted(Path("paper_tables/reference").glob("*.csv")),
+    output:
+        out=BASE_CHECK,
+    log:
+        "logs/{preset}/check_base_scores.log",
+    params:
+        job=job_call("check_base_scores", values=layout_values, **REPORT_PATHS),
+    message:
+        "Comparing base's scores of {wildcards.preset} with published ones"
+
+
 rule claims:
     input:
         CLAIMS.format(preset=config["preset"]),

@@ -6,7 +6,7 @@
 rule write_page:
     input:
         results=lambda wildcards: [*table_results(wildcards), *baseline_results(wildcards), *ledger_files()],
-        verdicts=[CLAIMS, "results/{preset}/compare/paper.json", "paper_tables/audit.json"],
+        verdicts=[CLAIMS, BASE_CHECK, "results/{preset}/compare/paper.json", "paper_tables/audit.json"],
         tables=expand("paper_tables/{{preset}}/{table}.html", table=TABLES),
         cells="paper_tables/{preset}/cells.csv",
         figures=page_figures(),

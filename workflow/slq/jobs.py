@@ -52,6 +52,7 @@ JOBS = {
     "draw_figures": "slq.reporting.figures:draw_figures",
     "draw_queries": "slq.jobs:draw_queries",
     "judge_claims": "slq.claims.judge:judge_claims",
+    "check_base_scores": "slq.claims.base_check:check_base_scores",
     "paper_audit": "slq.claims.paper_audit:audit_paper",
     "compare_paper": "slq.reporting.comparison.output:write_comparison",
     "write_page": "slq.reporting.page.page:write_page",

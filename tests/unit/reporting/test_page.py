@@ -14,6 +14,7 @@ import yaml
 
 from checkout import listed_jobs, place, planned
 from judged import PROVENANCE, write_world
+from slq.claims.base_check import check_base_scores
 from slq.claims.judge import judge_claims
 from slq.claims.paper_audit import audit_paper
 from slq.common.errors import SlqError
@@ -80,6 +81,7 @@ def finish(root, layout):
     """Judge, render and draw the current results, and write the page."""
     reference, results, out = root / "paper_tables/reference", root / "results", root / "paper_tables/paper"
     judge_claims(layout | {"synthetic": []}, results, reference, results / "paper" / "claims.json")
+    check_base_scores(layout, results, reference, results / "paper" / "base_check.json")
     render(layout, results, reference, TEMPLATES, out)
     draw_figures(layout, results, out / "figures")
     write(root, layout)

@@ -8,6 +8,7 @@ from typing import Any
 from slq.claims.claim import Claim, read_claims
 from slq.claims.claim_judge import ClaimJudge
 from slq.common.files import write_json
+from slq.results.base_check import BaseScore, compare_base_scores, relative_note
 from slq.results.checks import VERDICTS, CheckResult
 from slq.results.layout import ReportLayout, parse_layout
 from slq.results.load import Results, print_warnings
@@ -29,7 +30,8 @@ def judge_claims(settings: Mapping[str, Any], results: Path, reference: Path, ou
     paper_claims = read_claims(reference / "claims.yaml", paper)
     read = replace(layout, knowledge_datasets=(), baselines=())  # no claim uses these
     judge = ClaimJudge(Results(results, read), paper, synthetic_labels)
-    answers = [(one, judge.judge_claim(one)) for one in paper_claims]
+    scores = compare_base_scores(judge.results, paper)
+    answers = [(one, _add_base_note(judge.judge_claim(one), one, scores, layout)) for one in paper_claims]
     claims = []
     for one, result in answers:
         claim: dict[str, Any] = {"id": one.id, "sentence": one.sentence, "where": one.location, "test": dict(one.test)}
@@ -42,6 +44,15 @@ def judge_claims(settings: Mapping[str, Any], results: Path, reference: Path, ou
     write_json(out, content)
     print(f"{about}\n\n{format_verdict_table(answers)}")
     print_warnings(judge.results.files)
+
+
+def _add_base_note(result: CheckResult, claim: Claim, scores: Sequence[BaseScore], layout: ReportLayout) -> CheckResult:
+    """Add to a verdict on scores that it is relative to our base only, if base did not meet published scores."""
+    benchmarks = {dataset.paper_name for dataset in layout.retention_datasets}
+    labels = [one.label for one in layout.backbones if one.paper_name in claim.backbones]
+    about_scores = benchmarks.intersection(claim.test.get("datasets", ()))
+    note = relative_note(scores, labels) if about_scores and labels and result.verdict != "not tested" else ""
+    return replace(result, reason=f"{result.reason} {note}") if note else result
 
 
 def describe_scope(layout: ReportLayout, synthetic_labels: Sequence[str]) -> str:
