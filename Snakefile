@@ -50,6 +50,7 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/account.smk"
 include: "workflow/rules/plan.smk"
 include: "workflow/rules/compare.smk"
+include: "workflow/rules/evidence.smk"
 
 
 onstart:

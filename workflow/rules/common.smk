@@ -26,10 +26,11 @@ from slq.common.files import hash_file, read_csv, read_json
 from slq.common.fingerprint import fingerprint
 from slq.common.parameters import find_finished, write_parameters
 from slq.config import baseline_settings, cost_settings, job_settings, plan_settings
+from slq.config.evidence import require_evidence
 from slq.config.loading import SPLITS, active_preset, evaluation_datasets, is_derived
 from slq.config.loading import parent_dataset, prefer_given_seeds, read_config_file, seeds, validate_config
-from slq.config.runs import BASE_SEED, TRIAL, TRIAL_PATTERN, first_learning_rates, list_run_seeds
-from slq.config.runs import merge_training_resources, method_entry, trial_name, tried_entry
+from slq.config.runs import BASE_SEED, TRIAL, TRIAL_PATTERN, first_learning_rates, list_controls
+from slq.config.runs import list_run_seeds, merge_training_resources, method_entry, trial_name, tried_entry
 from slq.config.values import UNUSABLE, describe_unquotable_python
 from slq.config.yaml_files import reject_duplicate_config_keys, reject_duplicate_options
 from slq.cost.forecast import forecast_preset, job_resources
@@ -84,6 +85,7 @@ BASELINE_FOLDER = "results/{preset}/baselines/{baseline}"
 REFERENCE_RECALLS = Path("paper_tables/reference/reference_recalls.csv")
 REFERENCE_CHECK = f"results/{config['preset']}/reference_check.json"
 CLAIMS = "results/{preset}/claims.json"
+BASE_CHECK = "results/{preset}/base_check.json"
 LEDGER = f"results/{config['preset']}/gpu_hours.csv"
 AUDIT = f"results/{config['preset']}/audit.json"
 # In a preset with reference encoders, no long job runs before or during the reference check and the leak audit. A long
@@ -565,6 +567,14 @@ def table_results(wildcards) -> list[str]:
     return existing_if_partial(result_files())
 
 
+def base_retention_results(wildcards) -> list[str]:
+    """List the scores of the untouched backbones."""
+    folders = run_folders([one for one in PRESET["methods"] if one == BASE])
+    return existing_if_partial(
+        [f"{run}/retention/{name}.json" for run in folders for name in PRESET["retention_datasets"]]
+    )
+
+
 def knowledge_results(wildcards) -> list[str]:
     """List the results of runs that only figures need."""
     return existing_if_partial(knowledge_files())
@@ -677,6 +687,7 @@ def training_curve_events(wildcards) -> list[str]:
 
 TABLES = ["table1", "table3", "gpu_hours", "retention", "intervals", "comparisons", "counts", "rates"]
 TABLES += ["table1_extended"]
+TABLES += ["controls"] if list_controls(PRESET) else []
 
 
 def table_files() -> list[str]:
@@ -686,6 +697,15 @@ def table_files() -> list[str]:
     names += [f"{table}.{kind}" for table in TABLES for kind in ("tex", "html")]
     names += ["tables.pdf"] if shutil.which("pdflatex") else []
     return [f"{folder}/{name}" for name in names]
+
+
+def control_files(wildcards) -> list[str]:
+    """List the table of controls; raise WorkflowError if the preset lacks seeds or controls for a verdict."""
+    try:
+        require_evidence(config)
+    except SlqError as error:
+        raise WorkflowError(str(error)) from None
+    return [f"paper_tables/{config['preset']}/controls.html"]
 
 
 # The figure by backbone size, which needs a knowledge dataset.

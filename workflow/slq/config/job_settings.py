@@ -15,6 +15,7 @@ from slq.config.baselines import Baseline
 from slq.config.loading import Config, active_preset, is_derived, parent_dataset, seeds, split_names, synthetic_kind
 from slq.config.runs import (
     DISK_CACHE_MODES,
+    list_controls,
     list_run_seeds,
     list_table_methods,
     merge_training_settings,
@@ -281,6 +282,7 @@ def layout(config: Config) -> Config:
         "backbones": _catalogue_entries(config["backbones"], preset["backbones"]),
         "methods": preset["methods"],
         "rows": _method_rows(preset, list_table_methods(preset)),
+        "controls": _method_rows(preset, list_controls(preset)),
         **{key: config[key] for key in ("proposed_method", "cost_baseline")},
         "retrieval_datasets": _catalogue_entries(config["datasets"], preset["retrieval_datasets"]),
         "knowledge_datasets": _catalogue_entries(config["datasets"], preset["knowledge_datasets"]),
@@ -349,6 +351,8 @@ def _method_rows(preset: Config, names: Sequence[str]) -> list[Config]:
             "label": entry.label,
             "color": entry.color,
             "changes_backbone": entry.method.changes_backbone,
+            "read_out": entry.method.read_out,
+            "adaptation": entry.method.adaptation,
         }
         for entry in entries
     ]

@@ -6,8 +6,10 @@ of the learning-rate search is a run of a method or variant at another learning 
 that of its folder, such as `slq/lr0.03`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 from slq.common.files import read_csv
@@ -112,6 +114,32 @@ def list_table_methods(preset: Config) -> list[str]:
     """
     paper_methods = [row["method"] for row, _ in read_csv(TABLE3)[1] if row.get("method") in list_methods()]
     return list(dict.fromkeys([BASE, *paper_methods, *preset["methods"]]))
+
+
+def list_controls(preset: Config) -> list[str]:
+    """List the methods of the table of controls: those that have what they tune in common with another read-out.
+
+    Empty unless the preset runs two read-outs with each of two adaptations, because only then each factor can be varied
+    alone. A listed method that the preset does not run is shown as not run.
+    """
+    if not any(len(one & other) > 1 for one, other in combinations(_read_outs(preset["methods"]).values(), 2)):
+        return []
+    return list_possible_controls(preset)
+
+
+def list_possible_controls(preset: Config) -> list[str]:
+    """List all methods that have what they tune in common with another read-out, in the order of a preset's tables."""
+    read_outs = _read_outs(list_methods())
+    names = [name for name in dict.fromkeys([*list_table_methods(preset), *list_methods()]) if name in list_methods()]
+    return [name for name in names if len(read_outs[find_method(name).adaptation]) > 1]
+
+
+def _read_outs(names: Iterable[str]) -> dict[str, set[str]]:
+    """Return the read-outs of methods by what they tune; variants are left out, because they differ in more."""
+    found = defaultdict[str, set[str]](set)
+    for method in (find_method(name) for name in names if name in list_methods()):
+        found[method.adaptation].add(method.read_out)
+    return found
 
 
 def list_run_seeds(method: str, seeds: Sequence[int]) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from itertools import product
 from statistics import mean
 from typing import Any
 
+from slq.methods.registry import BASE
 from slq.reporting.ledger_columns import (
     BASELINES_NOTE,
     baseline_hours_groups,
@@ -15,7 +16,16 @@ from slq.reporting.ledger_columns import (
 )
 from slq.reporting.notes import cells_by_row, missing_seeds_note
 from slq.reporting.table_model import Column, RowGroup, Table, TableRow
-from slq.results.cells import MIXED_DEVICES, TableCell, format_hours, format_integer, join_sources, with_numbers
+from slq.results.cells import (
+    MIXED_DEVICES,
+    TableCell,
+    common_value,
+    format_hours,
+    format_integer,
+    format_parameter_count,
+    join_sources,
+    with_numbers,
+)
 from slq.results.layout import LayoutEntry, ReportLayout
 from slq.results.load import Results
 from slq.results.paper import Paper
@@ -44,6 +54,15 @@ def trained_hours(results: Results, *backbones: str) -> list[Any]:
     places = product(backbones or [one.name for one in results.layout.backbones], results.layout.trained_methods)
     rows = [results.rows(*place, "run", "", "hours") for place in places]
     return with_numbers(row for of_method in rows for row in of_method)
+
+
+def parameters_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
+    """Build the cell with a method's number of trained parameters, which must be the same for all seeds."""
+    found = with_numbers(results.rows(backbone.name, method, "run", "", "parameters"))
+    trained = common_value(found)
+    if trained is None or method == BASE:
+        return results.cell(backbone.name, method, "run", "", "parameters")
+    return TableCell.measured(trained, format_parameter_count, join_sources(found), n=len(found))
 
 
 def hours_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:

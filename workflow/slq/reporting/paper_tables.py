@@ -6,7 +6,15 @@ from functools import partial
 from pathlib import Path
 
 from slq.methods.registry import BASE
-from slq.reporting.costs import gpu_hours_table, hours_cell, hours_header, hours_note, trained_hours
+from slq.reporting.controls import controls_table
+from slq.reporting.costs import (
+    gpu_hours_table,
+    hours_cell,
+    hours_header,
+    hours_note,
+    parameters_cell,
+    trained_hours,
+)
 from slq.reporting.extended import extended_table, read_system_facts
 from slq.reporting.interval_tables import intervals_table
 from slq.reporting.method_comparison import comparisons_table
@@ -25,15 +33,12 @@ from slq.reporting.recall_variants import recall_variants_table
 from slq.reporting.recalls import DATASET_LABELS, MARKS_NOTE, RecallColumns, missing_dataset_cell
 from slq.reporting.retention import retention_table
 from slq.reporting.table_model import Column, RowGroup, Table, TableRow, mark_columns, mark_groups
+from slq.results.base_check import compare_base_scores, relative_note
 from slq.results.cells import (
     EMPTY_STATES,
     TableCell,
     common_cell,
-    common_value,
-    format_parameter_count,
-    join_sources,
     mark_best,
-    with_numbers,
 )
 from slq.results.layout import DatasetColumn, LayoutEntry, ReportLayout, match_paper_columns
 from slq.results.load import Results
@@ -57,7 +62,12 @@ def build_tables(results: Results, reference_folder: Path) -> list[Table]:
     Args:
         reference_folder: the folder of the paper's values
     """
-    printed = ["table1", "table3", *([OTHER_PAPERS] if (reference_folder / f"{OTHER_PAPERS}.csv").exists() else [])]
+    printed = [
+        "table1",
+        "table3",
+        "base_scores",
+        *([OTHER_PAPERS] if (reference_folder / f"{OTHER_PAPERS}.csv").exists() else []),
+    ]
     paper = Paper(reference_folder, results.root, tables=printed)
     tables = [
         table1(results, paper),
@@ -68,6 +78,7 @@ def build_tables(results: Results, reference_folder: Path) -> list[Table]:
         comparisons_table(results),
         recall_variants_table(results),
         rates_table(results),
+        *([controls_table(results)] if results.layout.controls else []),
         extended_table(results, paper, read_system_facts(reference_folder)),
     ]
     return [_with_seeds(table, results.layout) for table in tables]
@@ -132,6 +143,7 @@ def table3(results: Results, paper: Paper) -> Table:
             *hours_note(hours),
             *origin_note(results),
             *disputed_notes(results),
+            *filter(None, [relative_note(compare_base_scores(results, paper))]),
             *missing_seeds_note(layout, cells_by_row(groups)),
         ),
     )
@@ -162,7 +174,7 @@ def _backbone_group(results: Results, backbone: LayoutEntry, numbers: Iterable[M
     """Build the rows of a backbone and mark the best values."""
     rows, layout = [], results.layout
     for method in layout.labels if layout.table3_base else layout.trained_methods:
-        costs = [_parameters_cell(results, backbone, method), hours_cell(results, backbone, method)]
+        costs = [parameters_cell(results, backbone, method), hours_cell(results, backbone, method)]
         cells = [make_cell(backbone.name, method) for make_cell in numbers]
         if method == BASE:  # trains nothing, so its costs depend on no run and nothing is ranked
             costs = [replace(cell, n=None, comparable=False) for cell in costs]
@@ -177,12 +189,3 @@ def _mark_column(column_index: int, cells: Sequence[TableCell]) -> Sequence[Tabl
     """Mark the best cells of a column within a backbone; in the first two columns, the costs, lower is better."""
     ranked_cells = [cell for cell in cells if cell.comparable and cell.state not in EMPTY_STATES]
     return mark_best(cells, higher_is_better=column_index > 1) if len(ranked_cells) > 1 else cells
-
-
-def _parameters_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
-    """Build the cell with a method's number of trained parameters, which must be the same for all seeds."""
-    found = with_numbers(results.rows(backbone.name, method, "run", "", "parameters"))
-    trained = common_value(found)
-    if trained is None or method == BASE:
-        return results.cell(backbone.name, method, "run", "", "parameters")
-    return TableCell.measured(trained, format_parameter_count, join_sources(found), n=len(found))

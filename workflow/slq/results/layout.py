@@ -52,12 +52,15 @@ class MethodRow:
         name: the name in result files and paths
         label, color: the printed name and colour
         changes_backbone: whether its runs may answer differently from the untouched backbone
+        read_out, adaptation: its two factors (`slq.methods.registry`)
     """
 
     name: str
     label: str
     color: str
     changes_backbone: bool
+    read_out: str = ""
+    adaptation: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class ReportLayout:
     Attributes:
         methods: the methods that the preset runs
         rows: all methods that tables show, in order; a method that the preset does not run is shown as not run
+        controls: the methods of Table G, including those that the preset does not run; empty without that table
         proposed_method: the paper's own method
         cost_baseline: the method whose hours the hours of all methods are divided by
         knowledge_datasets: retrieval datasets whose queries need knowledge; only one figure shows them
@@ -81,6 +85,7 @@ class ReportLayout:
     backbones: tuple[LayoutEntry, ...]
     methods: tuple[str, ...]
     rows: tuple[MethodRow, ...]
+    controls: tuple[MethodRow, ...]
     proposed_method: str
     cost_baseline: str
     retrieval_datasets: tuple[LayoutEntry, ...]
@@ -176,6 +181,7 @@ def find_layout(
         backbones=entries((run.parents[1].name for run in runs), backbones),
         methods=tuple(methods),
         rows=tuple(MethodRow(name, label, color="", changes_backbone=True) for name, label in method_labels.items()),
+        controls=(),
         proposed_method="",
         cost_baseline="",
         retrieval_datasets=dataset_entries("retrieval"),
@@ -248,6 +254,7 @@ def parse_layout(layout: Mapping[str, Any]) -> ReportLayout:
         classes = {**dict.fromkeys(ENTRY_KEYS, LayoutEntry), "rows": MethodRow, "baselines": Baseline}
         lists: dict[str, Any] = {key: tuple(one(**entry) for entry in layout[key]) for key, one in classes.items()}
         lists |= {"seeds": tuple(map(int, layout["seeds"])), "methods": tuple(layout["methods"])}
+        lists["controls"] = tuple(MethodRow(**entry) for entry in layout.get("controls", ()))
         lists["older_code"] = tuple(layout.get("older_code", ()))
         parsed = ReportLayout(**{key: layout[key] for key in PLAIN_KEYS}, **lists)
     except (KeyError, TypeError, ValueError) as error:

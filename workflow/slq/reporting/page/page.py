@@ -23,6 +23,7 @@ from slq.results.record import read_record
 SCHEMA = 2
 MAX_PERCENT = 100  # a larger score is a number of hits
 TABLE_SECTION = re.compile(r'<section class="table">.*?</section>', re.DOTALL)
+CONTROLS_TABLE = "controls"
 # In the order of the page. OPEN_TABLES are expanded; all other tables are collapsed.
 TABLE_TITLES = {
     "table1": "Table 1: retrieval",
@@ -32,6 +33,7 @@ TABLE_TITLES = {
     "comparisons": "Table D: {proposed} against the other tuning methods",
     "counts": "Table E: the same ranks under other counting rules",
     "rates": "Table F: learning rates and their search",
+    CONTROLS_TABLE: "Table G: controls, methods that differ in one factor",
     "table1_extended": "Table 1 extended: all systems, untrained read-outs, and re-ranked lists",
 }
 OPEN_TABLES = ("table1", "table3")
@@ -69,9 +71,11 @@ def write_page(
     runs_alone = replace(parsed_layout, retrieval_datasets=(), knowledge_datasets=(), retention_datasets=())
     preset_results, folder = Results(results, runs_alone), results / parsed_layout.preset
     claims = _read_stage_output(folder / "claims.json", "claims")
+    base_check = _read_stage_output(folder / "base_check.json", "checks")
     comparison = _read_stage_output(folder / "compare" / "paper.json", "cells")
     proposed = parsed_layout.labels[parsed_layout.proposed_method]
-    titles = {name: title.format(proposed=proposed) for name, title in TABLE_TITLES.items()}
+    names = [name for name in TABLE_TITLES if name != CONTROLS_TABLE or parsed_layout.controls]
+    titles = {name: TABLE_TITLES[name].format(proposed=proposed) for name in names}
     ledger_totals, ledger_file = environment.sum_ledger(preset_results)
     jinja = html_environment(templates, results, out)
     jinja.filters |= {
@@ -84,6 +88,7 @@ def write_page(
         plans=read_result_plans(results, parsed_layout, plan),
         answer=summary.answer(claims, comparison),
         claims=claims,
+        base_scores=base_check["checks"],
         claim_counts=summary.count_claims(claims),
         sentences=summary.claims_by_sentence(claims),
         backbones=summary.claim_backbones(claims),
