@@ -6,7 +6,7 @@ import pytest
 
 from slq.claims.base_check import check_base_scores
 from slq.claims.judge import judge_claims
-from slq.common.files import read_json, write_json
+from slq.common.files import read_json
 from slq.evaluation.reply import Reply, build_answered_items
 from slq.evaluation.statistics import accuracy_interval
 from stored import MINI, PAPER, REFERENCE, Runs, asked, entries, tables, write_answers
@@ -20,12 +20,12 @@ COUNTS = {"realworldqa": 500, "ocrbench": 1000}
 PRINTED = {"realworldqa": "vlmevalkit-exact-2", "ocrbench": "ocrbench-vlmevalkit-1"}
 
 
-def answer(results: Path, name: str, hits: int, right: str = "red") -> None:
+def answer(results: Path, name: str, hits: int, right: str = "red", printed: str = "") -> None:
     """Write base's answers to questions whose answer is red: so many of them are `right`, and the others blue."""
     count, path = COUNTS[name], Runs(results, "paper").folder("InternVL3-1B", "base") / "retention" / f"{name}.json"
     items = [{"id": f"q{n}", "question": "?", "options": [], "answers": ["red"], "type": "open"} for n in range(count)]
     replies = [Reply(f"<prompt {n}>", right if n < hits else "blue", 2, True) for n in range(count)]
-    write_answers(path, name, PRINTED[name], build_answered_items(items, replies))
+    write_answers(path, name, printed or PRINTED[name], build_answered_items(items, replies))
 
 
 def checked(results: Path, layout=LAYOUT):
@@ -63,9 +63,7 @@ def test_the_verdict_is_by_the_printed_scorer_beside_the_scores_of_all_others(re
     found = checked(results)["RealWorldQA"]
     assert (found["state"], found["scorer"]) == ("within", "vlmevalkit-exact-2")
     assert found["other_scores"] == pytest.approx({"first-letter-1": 0.0, "lmms-eval-realworldqa-2": 58.2})
-    judged = read_json(results / "paper/InternVL3-1B/base/seed0/retention/realworldqa.json")
-    judged |= {"scorer": "first-letter-1", "metrics": {"accuracy": 0.0, "score": 0.0}}
-    write_json(results / "paper/InternVL3-1B/base/seed0/retention/realworldqa.json", judged)
+    answer(results, "realworldqa", 291, right="Red.", printed="first-letter-1")
     other = checked(results)["RealWorldQA"]
     assert (other["state"], other["deviation"]) == ("off", "\N{MINUS SIGN}58.2")
     assert other["other_scores"]["vlmevalkit-exact-2"] == pytest.approx(58.2)
