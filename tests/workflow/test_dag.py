@@ -21,7 +21,7 @@ from slq.evaluation.reply import Reply, build_answered_items
 from slq.methods.registry import find_method
 from stored import CPU, Runs, write_answers, write_ranks
 
-PAGE = {"judge_claims": 1, "paper_audit": 1, "compare_paper": 1, "write_page": 1}
+PAGE = {"judge_claims": 1, "check_base_scores": 1, "paper_audit": 1, "compare_paper": 1, "write_page": 1}
 PAPER = {
     "fetch_source": 12,
     "prepare_split": 7,
@@ -351,6 +351,7 @@ RENDERS = {
     "compile_pdf",
     "draw_figures",
     "judge_claims",
+    "check_base_scores",
     "compare_paper",
     "write_page",
 }

@@ -236,7 +236,7 @@ def test_a_seed_added_gives_other_numbers_and_leaves_what_was_there(edited):
 
 DRAWN = ("recall.*", "retention.*", "training.*", "figures.csv")
 TYPESET = {"render_tables": 1, "compile_pdf": 1, "write_page": 1, "all": 1}
-JUDGED = {"judge_claims": 1, "compare_paper": 1}
+JUDGED = {"judge_claims": 1, "check_base_scores": 1, "compare_paper": 1}
 AUDITED = {"paper_audit": 1}  # due after changes of the forecast's settings or of code that reads results
 RENDERED = {"draw_figures": 1, **TYPESET, **JUDGED}
 FOUND = {"draw_queries": 1, **RENDERED}  # retrieved items may have changed

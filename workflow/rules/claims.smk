@@ -33,7 +33,11 @@ use rule judge_claims as check_base_scores with:
     log:
         "logs/{preset}/check_base_scores.log",
     params:
-        job=job_call("check_base_scores", values=layout_values, **REPORT_PATHS),
+        job=job_call(
+            "check_base_scores",
+            values=lambda wildcards: {"layout": job_settings.layout(config)},
+            **REPORT_PATHS,
+        ),
     message:
         "Comparing base's scores of {wildcards.preset} with published ones"
 

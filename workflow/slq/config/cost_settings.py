@@ -103,7 +103,7 @@ def train_step_settings(
         "pairs": texts * preset["training"]["epochs"],
         "pixels": size["pixels"],
         "queries": queries,
-        "hyperparameters": preset["hyperparameters"],
+        "hyperparameters": {name: one for name, one in preset["hyperparameters"].items() if name in preset["methods"]},
         "temperature": preset["training"]["temperature"],
         "prompt_overhead_tokens": accounting["prompt_overhead_tokens"],
         "devices": {name: device.get("peak_tflops") for name, device in accounting["devices"].items()},

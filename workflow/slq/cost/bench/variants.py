@@ -129,7 +129,7 @@ def build_variants(
         if name not in SLQ_VARIANTS:
             if name not in settings["hyperparameters"]:
                 expected = ", ".join(list_variants(settings))
-                raise SlqError(f"--variants {name}: expected any of {expected}; a method needs its hyperparameters")
+                raise SlqError(f"--variants {name}: expected any of {expected}; a method must be one of the preset's")
             retriever = build_retriever(name, share_weights(backbone), settings["hyperparameters"][name], seed=1)
             upcast_trainable_parameters(retriever)
             checkpointing = name in settings["gradient_checkpointing"]
