@@ -4,11 +4,9 @@ from typing import Any
 
 from slq.common.errors import SlqError
 from slq.config.loading import active_preset, seeds
-from slq.config.runs import list_possible_controls
+from slq.config.runs import MIN_SEEDS, list_possible_controls
 
 Config = dict[str, Any]
-
-MIN_SEEDS = 3  # of a verdict on methods; fewer say something about these runs only
 
 
 def require_evidence(config: Config) -> None:
