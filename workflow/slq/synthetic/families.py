@@ -70,7 +70,7 @@ def list_neighbours(scene: Trio, difference: str) -> list[Trio]:
 
 def draw_trio(scene: Trio, style: str) -> Image.Image:
     """Draw a scene of three objects; the same scene and style give the same pixels."""
-    return draw_objects(scene, hashlib.sha256(say_placed(scene).encode()).hexdigest(), style)
+    return draw_objects(scene, hashlib.sha256(describe_by_object(scene).encode()).hexdigest(), style)
 
 
 def trio_captions(scene: Trio) -> list[str]:
@@ -78,26 +78,26 @@ def trio_captions(scene: Trio) -> list[str]:
     plain = [(place, f"a {scene_object}") for place, scene_object in scene]
     shape_first = [(place, f"a {scene_object.shape} in {scene_object.colour}") for place, scene_object in scene]
     return [
-        say_placed(plain),
-        say_found(plain),
-        say_placed(shape_first),
-        say_placed(shape_first[::-1]),
-        say_found(plain[::-1]),
+        describe_by_object(plain),
+        describe_by_place(plain),
+        describe_by_object(shape_first),
+        describe_by_object(shape_first[::-1]),
+        describe_by_place(plain[::-1]),
     ]
 
 
 def trio_knowledge_captions(scene: Trio) -> list[str]:
     """Return the two captions of a scene without names of shapes and colours; each is true of no other scene."""
     first, second = ([(place, describe_object(one, phrase)) for place, one in scene] for phrase in (0, 1))
-    return [say_placed(first), say_found(second[::-1])]
+    return [describe_by_object(first), describe_by_place(second[::-1])]
 
 
-def say_placed(placed: Sequence[tuple[str, Any]]) -> str:
-    """Say each object and then its place, such as "a red circle on the left and a blue ring at the top"."""
+def describe_by_object(placed: Sequence[tuple[str, Any]]) -> str:
+    """Describe each object, followed by its place, such as "a red circle on the left and a blue ring at the top"."""
     return " and ".join(f"{text} {LOCATIONS[place]}" for place, text in placed)
 
 
-def say_found(placed: Sequence[tuple[str, Any]]) -> str:
-    """Say each place and then its object, such as "on the left there is a red circle and at the top a blue ring"."""
+def describe_by_place(placed: Sequence[tuple[str, Any]]) -> str:
+    """Describe each place, followed by its object: "on the left there is a red circle and at the top a blue ring"."""
     (place, text), *others = placed
-    return " and ".join([f"{LOCATIONS[place]} there is {text}", *(f"{LOCATIONS[one]} {said}" for one, said in others)])
+    return " and ".join([f"{LOCATIONS[place]} there is {text}", *(f"{LOCATIONS[one]} {text}" for one, text in others)])
