@@ -1,6 +1,8 @@
 """Simulated results of the paper preset in which all claims of Tables 1 and 3 hold, fail, or stay undecided."""
 
 import shutil
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -25,15 +27,15 @@ WORLDS = {
 }
 
 
-def write_world(root: Path, name: str) -> Path:
+def write_world(root: Path, name: str, seeds: Sequence[int] = (1,)) -> Path:
     """Write every run of the paper preset with the numbers of this case; return the folder `root`/results."""
-    runs = Runs(root / "results", "paper")
     for method, (rank, right, hours, trained) in WORLDS[name].items():
         made = root / "made" / method
         write_ranks(made / "found.json", np.full(5 * IMAGES, rank), np.full(IMAGES, rank))
         for entry in PAPER["retention_datasets"]:
             write_answers(made / f"{entry['name']}.json", entry["name"], SCORERS[entry["name"]], answers(right))
-        for backbone in PAPER["backbones"]:
+        for backbone, seed in product(PAPER["backbones"], seeds):
+            runs = Runs(root / "results", "paper", seed)
             spans = {"train": 3600.0 * hours / H200["count"]}
             made_with = {"spans": spans if hours else {}, "provenance": PROVENANCE}
             runs.run(backbone["name"], method, trained, H200 if hours else None, **made_with)

@@ -1,6 +1,7 @@
 """Claims of the paper judged on results that support them, contradict them, or leave them open."""
 
 import shutil
+from itertools import product
 
 import pytest
 import yaml
@@ -18,7 +19,8 @@ from slq.evaluation.statistics import Difference
 from slq.results.paper import Paper
 from stored import MINI, PAPER, REFERENCE, Runs, recalls
 
-SETTINGS = PAPER | {"synthetic": []}
+SEEDS = [1, 2, 3]
+SETTINGS = PAPER | {"synthetic": [], "seeds": SEEDS}
 ONE = SETTINGS | {"backbones": PAPER["backbones"][:1]}  # InternVL3-1B only
 CLAIMS = yaml.safe_load((REFERENCE / "claims.yaml").read_text())["claims"]
 TESTED = [entry["id"] for entry in CLAIMS if entry["test"]["test"] != "none"]
@@ -37,7 +39,9 @@ def judged(results, settings=SETTINGS, reference=REFERENCE):
 @pytest.fixture(scope="session")
 def worlds(tmp_path_factory):
     """Verdicts by set of results: `holds`, `fails` and `open`."""
-    return {name: judged(write_world(tmp_path_factory.mktemp(name), name)) for name in ("holds", "fails", "open")}
+    return {
+        name: judged(write_world(tmp_path_factory.mktemp(name), name, SEEDS)) for name in ("holds", "fails", "open")
+    }
 
 
 def of_entry(found, entry):
@@ -101,7 +105,9 @@ def test_the_evidence_is_the_number_and_its_files(worlds):
     assert number["what"] == "InternVL3-8B, Flickr30K T2I R@5, SLQ minus LoRA"
     assert (number["value"], number["verdict"]) == ("+100.0 [+100.0, +100.0], p <0.001", "supported")
     runs = [
-        f"results/paper/InternVL3-8B/{method}/seed1/retrieval/flickr30k.ranks.parquet" for method in ("slq", "lora")
+        f"results/paper/InternVL3-8B/{method}/seed{seed}/retrieval/flickr30k.ranks.parquet"
+        for method in ("slq", "lora")
+        for seed in SEEDS
     ]
     assert number["file"].split("; ") == runs
     hits = worlds["holds"]["full-ft-loses-answers/Qwen3-VL-2B"]["evidence"][2]
@@ -115,23 +121,65 @@ def test_the_evidence_is_the_number_and_its_files(worlds):
 
 def test_a_proof_decides_what_is_kept(tmp_path):
     """The run has no answers of its own: it inherits base's, and the equivalence check decides the claim."""
-    results = write_world(tmp_path, "fails")
+    results = write_world(tmp_path, "fails", SEEDS)
     for entry in PAPER["retention_datasets"]:
         folder = results / "paper/InternVL3-1B/slq/seed1/retention"
         (folder / f"{entry['name']}.answers.jsonl").unlink()
         Runs(results, "paper").inherited("InternVL3-1B", "slq", entry["name"])
-    found = judged(results, ONE)
+    found = judged(results, ONE | {"seeds": [1]})
     assert found["slq-keeps-answers/InternVL3-1B"]["verdict"] == "supported"
     assert "base/seed0/retention/mmmu.answers.jsonl" in found["slq-keeps-answers/InternVL3-1B"]["evidence"][0]["file"]
 
 
+def test_fewer_than_three_seeds_decide_nothing_and_say_what_they_alone_would(tmp_path, capsys):
+    """Ratios of costs and numbers that a check proves equal are decided as with three seeds."""
+    results = write_world(tmp_path, "holds", SEEDS)
+    for entry in PAPER["retention_datasets"]:
+        for seed in SEEDS:
+            answers = results / f"paper/InternVL3-1B/slq/seed{seed}/retention/{entry['name']}.answers.jsonl"
+            answers.unlink()
+            Runs(results, "paper", seed).inherited("InternVL3-1B", "slq", entry["name"])
+    three = judged(results, ONE)
+    for seeds in ([1], [1, 2]):
+        few = judged(results, ONE | {"seeds": seeds})
+        for name, claim in few.items():
+            needs_seeds = claim["test"]["test"] in ("higher", "above") and claim["verdict"] != "not tested"
+            assert claim["verdict"] == ("undecided" if needs_seeds else three[name]["verdict"]), name
+            assert claim["this_run"] == (three[name]["verdict"] if needs_seeds else None)
+            for line in claim["evidence"]:
+                says = f"; this run only: {line['this_run']}"
+                assert line["value"].endswith(says) if line["this_run"] else "this run only" not in line["value"]
+        alone = [claim["this_run"] for claim in few.values()]
+        said = capsys.readouterr().out.splitlines()[-1]
+        assert said.endswith(f" (this run only: {alone.count('supported')} would be supported, 0 contradicted)")
+    assert {three[f"slq-{one}/InternVL3-1B"]["verdict"] for one in ("keeps-answers", "hours-of-lora")} == {"supported"}
+
+
+def test_seeds_that_disagree_leave_a_claim_open_that_the_first_would_support(tmp_path):
+    """Of three seeds, two find nothing more than LoRA: the mean is far above 0 but its interval over seeds is not."""
+    results = write_world(tmp_path, "holds", SEEDS)
+    for seed, dataset in product(SEEDS[1:], ("flickr30k", "coco")):
+        for kind in ("json", "ranks.parquet"):
+            source, target = (
+                results / f"paper/InternVL3-1B/{method}/seed{seed}/retrieval/{dataset}.{kind}"
+                for method in ("lora", "slq")
+            )
+            shutil.copyfile(source, target)
+    name = "slq-over-lora-t2i/InternVL3-1B"
+    claim = judged(results, ONE)[name]
+    assert claim["verdict"] == "undecided" and claim["this_run"] is None
+    assert claim["evidence"][0]["value"].startswith("+33.3 [\u2212")
+    assert judged(results, ONE | {"seeds": [1]})[name]["this_run"] == "supported"
+
+
 def test_a_part_that_is_not_there_leaves_a_claim_open_and_is_named(tmp_path):
-    results = write_world(tmp_path, "holds")
-    (results / "paper/InternVL3-1B/lora/seed1/retrieval/coco.ranks.parquet").unlink()
+    results = write_world(tmp_path, "holds", SEEDS)
+    for seed in SEEDS:
+        (results / f"paper/InternVL3-1B/lora/seed{seed}/retrieval/coco.ranks.parquet").unlink()
     claim = judged(results, ONE)["slq-over-lora-t2i/InternVL3-1B"]
     assert [part["verdict"] for part in claim["evidence"]] == ["supported", "not tested"]
     assert claim["verdict"] == "undecided" and claim["reason"].startswith("Numbers: 1 supported, 1 not tested.")
-    assert "InternVL3-1B/lora/seed1/retrieval/coco.ranks.parquet does not exist" in claim["evidence"][1]["value"]
+    assert "InternVL3-1B/lora/seed3/retrieval/coco.ranks.parquet does not exist" in claim["evidence"][1]["value"]
     shutil.rmtree(results / "paper/InternVL3-1B")
     found = judged(results, ONE)
     gone = [claim for name, claim in found.items() if name.endswith("/InternVL3-1B")]
@@ -145,14 +193,14 @@ def test_a_stale_number_decides_no_claim_and_is_named(tmp_path, capsys):
     content = read_json(path)
     content["metrics"]["t2i"]["R@1"] += 0.3
     write_json(path, content)
-    claim = judged(results, ONE)["slq-over-lora-t2i/InternVL3-1B"]
-    assert [part["verdict"] for part in claim["evidence"]] == ["supported", "not tested"]
+    claim = judged(results, ONE | {"seeds": [1]})["slq-over-lora-t2i/InternVL3-1B"]
+    assert [part["verdict"] for part in claim["evidence"]] == ["undecided", "not tested"]
     why = "InternVL3-1B/lora/seed1/retrieval/coco.json is not what its ranks or answers give: metrics.t2i.R@1 is 0.3"
     assert why in claim["evidence"][1]["value"] and f"slq: warning: results/paper/{why}" in capsys.readouterr().err
 
 
 def test_hours_of_different_devices_are_not_divided(tmp_path):
-    results = write_world(tmp_path, "holds")
+    results = write_world(tmp_path, "holds", SEEDS)
     Runs(results, "paper").run("InternVL3-1B", "lora", 10**7, {"kind": "cuda", "name": "another", "count": 8})
     claim = judged(results, ONE)["slq-hours-of-lora/InternVL3-1B"]
     assert (claim["verdict"], claim["reason"]) == ("not tested", "Not run: not hours of one device.")
@@ -231,13 +279,13 @@ def test_an_entry_more_is_a_claim_more(tmp_path):
     }
     more = {"id": "base-is-worst", "sentence": "LoRA finds more than base on COCO.", "where": "nowhere", "test": test}
     (reference / "claims.yaml").write_text(yaml.safe_dump({"claims": [CLAIMS[0], more]}))
-    found = judged(write_world(tmp_path, "holds"), reference=reference)
+    found = judged(write_world(tmp_path, "holds", SEEDS), reference=reference)
     assert len(found) == len(PAPER["backbones"]) + 1
     assert found["base-is-worst"]["verdict"] == "undecided" and len(found["base-is-worst"]["evidence"]) == 4
 
 
 def test_the_command_prints_a_line_a_claim(tmp_path, capsys):
-    results = write_world(tmp_path, "holds")
+    results = write_world(tmp_path, "holds", SEEDS)
     paths = {"results": results, "reference": REFERENCE, "out": tmp_path / "claims.json"}
     assert run_job("judge_claims", settings=ONE, **paths) == 0
     claims = read_json(tmp_path / "claims.json")["claims"]

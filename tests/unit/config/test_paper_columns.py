@@ -110,7 +110,7 @@ def test_no_hours_of_the_paper_are_told_of_a_backbone_that_it_does_not_have(tmp_
 
 
 def test_claims_count_no_run_of_a_backbone_that_stands_for_none(tmp_path):
-    results = write_world(tmp_path, "holds")
+    results = write_world(tmp_path, "holds", [1, 2, 3])
     renamed = results / "paper" / "mine"
     (results / "paper" / "InternVL3-1B").rename(renamed)
     for path in renamed.glob("*/seed*/run.json"):
@@ -118,7 +118,7 @@ def test_claims_count_no_run_of_a_backbone_that_stands_for_none(tmp_path):
     raw = yaml.safe_load((ROOT / "config.yaml").read_text())
     mine = raw["backbones"]["InternVL3-1B"] | {"label": "Mine"}
     del mine["paper_row"]
-    preset = {"backbones": ["mine", "InternVL3-8B"]}
+    preset = {"backbones": ["mine", "InternVL3-8B"], "seeds": [1, 2, 3]}
     config = validate_config(changed(raw, preset="paper", backbones={"mine": mine}, presets={"paper": preset}))
     judge_claims(claims_settings(config), results, REFERENCE, results / "claims.json")
     found = read_json(results / "claims.json")

@@ -14,9 +14,9 @@ from slq.evaluation.seed_differences import (
     add_seed_spread,
     detection_probability,
     half_width,
+    mean_interval,
     recall_seed_differences,
     smallest_margin,
-    widen,
 )
 from slq.evaluation.statistics import ClusteredHits, Difference, Interval, accuracy_difference, recall_differences
 
@@ -159,11 +159,15 @@ def test_runs_on_other_images_are_refused():
         recall_seed_differences(pairs, seed=1)
 
 
-def test_an_interval_of_one_method_is_widened_on_both_sides():
-    found = widen(Interval(50.0, 47.0, 51.0), [48.0, 50.0, 52.0])
+def test_an_interval_of_one_method_is_that_of_its_seeds_and_their_spread():
+    intervals = [Interval(48.0, 45.0, 50.0), Interval(50.0, 47.0, 51.0), Interval(52.0, 49.0, 52.0)]
     student = t.ppf(0.975, 2) * 2 / sqrt(3)
-    assert found.low == pytest.approx(50 - np.hypot(3, student))
-    assert found.high == pytest.approx(50 + np.hypot(1, student))
+    found = mean_interval(intervals)
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (50, 50 - np.hypot(3, student), 50 + np.hypot(1, student))
+    )
+    assert mean_interval(intervals[:1]) == intervals[0]
+    assert mean_interval(intervals[:2]) == Interval(49.0, 46.0, 50.5)
 
 
 # ---- simulated results -----------------------------------------------------------------------------------------------
@@ -202,7 +206,7 @@ def simulate_normal(rng, repetitions, seeds, seed_sd, image_error, margin=0.0):
 def told_apart(by_seed, image_error):
     """The signs of the differences that are told apart from zero, by repetition; otherwise 0."""
     seeds, mean = by_seed.shape[1], by_seed.mean(1)
-    width = half_width(by_seed.std(1, ddof=1), seeds, image_error)
+    width = half_width(by_seed.std(1, ddof=1) / sqrt(seeds), seeds - 1, image_error)
     return np.sign(mean) * (np.abs(mean) > width)
 
 
@@ -238,7 +242,7 @@ def test_the_images_error_of_a_simulation_is_that_of_the_bootstrap():
     error = sqrt(((gains - ratio * counts) ** 2).sum()) / counts.sum()
     found = recall_seed_differences(pairs, seed=1)["R@1"]
     values = [100 * (a.hits[:, 0] - b.hits[:, 0]).sum() / counts.sum() for a, b in pairs]
-    assert found.high - found.low == pytest.approx(2 * half_width(np.std(values, ddof=1), 3, error), rel=0.03)
+    assert found.high - found.low == pytest.approx(2 * half_width(np.std(values, ddof=1) / sqrt(3), 2, error), rel=0.03)
 
 
 @pytest.mark.parametrize("seeds", [3, 4, 5])

@@ -245,13 +245,15 @@ def test_without_an_audit_of_its_set_nothing_is_said_to_be_unseen(results: Path,
     assert ("mini/audit.json does not exist" in note) == (change == "no audit")
 
 
-def test_of_several_seeds_the_first_is_shown_and_that_is_said(results: Path) -> None:
+def test_several_seeds_are_averaged_and_all_are_named(results: Path) -> None:
     shutil.copytree(results / "mini/a/slq/seed1", results / "mini/a/slq/seed2")
     run = results / "mini/a/slq/seed2/run.json"
     write_json(run, read_json(run) | {"seed": 2})
     found = tables(LAYOUT | {"seeds": [1, 2]}, results)["table1_extended"]
-    assert cell(found, "a/slq", "mini-f i2t R@5").source == "results/mini/a/slq/seed1/retrieval/mini-f.json"
-    assert found.notes[-1].startswith("Only the first seed, 1, is shown: ") and found.caption.endswith("seed 1.")
+    files = [f"results/mini/a/slq/seed{seed}/retrieval/mini-f.json" for seed in (1, 2)]
+    assert cell(found, "a/slq", "mini-f i2t R@5").source == "; ".join(files)
+    assert found.footnotes["a/slq"].startswith("Measured: results/mini/a/slq/seed1, results/mini/a/slq/seed2.")
+    assert found.caption.endswith("seeds 1, 2; mean, with its 95 % interval.")
 
 
 # ---- faults ----------------------------------------------------------------------------------------------------------

@@ -43,6 +43,16 @@ RECALLS = {"metrics": {"t2i": {"R@1": 60.0, "R@5": 97.25}, "i2t": {"R@1": 1.0, "
             {"claims": [{"verdict": "not tested"}, {"verdict": "supported"}, {"verdict": "supported"}]},
             "2 supported, 1 not tested",
         ),
+        (
+            "judge_claims",
+            "claims.json",
+            {
+                "claims": [
+                    {"verdict": "undecided", "this_run": one} for one in ("supported", "contradicted", "supported")
+                ]
+            },
+            "3 undecided (this run only: 2 would be supported, 1 contradicted)",
+        ),
         ("render_tables", "cells.csv", {}, ""),
     ],
 )

@@ -1,5 +1,6 @@
 """Intervals, comparisons and other counts in the tables, on small results with known answers."""
 
+import itertools
 import re
 import shutil
 import time
@@ -8,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json
 from slq.evaluation.reply import Reply, build_answered_items
 from slq.reporting.tables import render
 from slq.results.cells import format_integer, format_one_decimal, format_p_value, with_sign
-from stored import MINI, REFERENCE, TEMPLATES, asked, cell, entries, rows, tables, write_answers, write_ranks
+from stored import MINI, REFERENCE, TEMPLATES, Runs, asked, cell, entries, rows, tables, write_answers, write_ranks
 
 IMAGES, QUESTIONS = 40, 100
 LAYOUT: dict[str, Any] = MINI | {
@@ -93,11 +95,11 @@ def test_verdicts_of_known_differences(kept: Path) -> None:
 
     for way in ("t2i", "i2t"):
         text, p, word = told(f"a/c {way} R@5", "full_ft")
-        assert (text, word) == ("+50.0", "SLQ higher") and p < 0.001
+        assert (text, word) == ("+50.0", "this run only: SLQ higher") and p < 0.001
         text, p, word = told(f"a/c {way} R@5", "lora")
-        assert (text, word) == ("+2.5", "not told apart") and p > 0.5
-    assert told("a/r", "full_ft") == ("+40.0", 2 / 2**40, "SLQ higher")
-    assert told("a/o", "lora") == ("+2", 0.5, "not told apart")
+        assert (text, word) == ("+2.5", "this run only: not told apart") and p > 0.5
+    assert told("a/r", "full_ft") == ("+40.0", 2 / 2**40, "this run only: SLQ higher")
+    assert told("a/o", "lora") == ("+2", 0.5, "this run only: not told apart")
     assert cell(table, "a/o", "lora difference").interval.startswith("0, +")
     source = cell(table, "a/r", "lora verdict").source
     assert source == "; ".join(f"results/mini/a/{one}/seed1/retention/r.answers.jsonl" for one in ("slq", "lora"))
@@ -113,7 +115,7 @@ def test_slq_can_be_lower(results: Path) -> None:
     for row in ("a/c t2i R@1", "a/r"):
         found = cell(table, row, "full_ft difference")
         assert found.text in ("\u221250.0", "\u221240.0") and found.high < 0
-        assert cell(table, row, "full_ft verdict").text == "SLQ lower"
+        assert cell(table, row, "full_ft verdict").text == "this run only: SLQ lower"
 
 
 def test_clean_and_leaked_images_where_the_audit_names_some(results: Path) -> None:
@@ -177,18 +179,79 @@ def test_a_score_that_its_answers_do_not_give_is_no_number(results: Path) -> Non
 
 def test_runs_on_other_images_are_not_compared(results: Path) -> None:
     write_ranks(run(results, "lora") / "retrieval" / "c.json", [1] * 4 * IMAGES, [1] * IMAGES, captions=4)
-    with pytest.raises(SlqError, match=r"slq/.*; .*lora/.*: .*ranks of different images or captions"):
+    with pytest.raises(SlqError, match=r"slq/.*; .*lora/.*: .*different images, captions or questions"):
         tables(LAYOUT, results)
 
 
-def test_of_several_seeds_the_first_is_compared_and_that_is_said(results: Path) -> None:
-    write_run(results, "slq", seed=2)
-    alone, several = (tables(LAYOUT | {"seeds": seeds}, results) for seeds in ([1], [1, 2]))
-    for name in ("intervals", "comparisons"):
-        assert several[name].groups == alone[name].groups
-        assert several[name].notes[-1].startswith("Only the first seed, 1, is shown: ")
-        assert several[name].caption.endswith("Preset mini, seed 1.")
-    assert cell(several["counts"], "a/c/printed", "slq t2i").n == 2
+def write_three_seeds(results: Path) -> dict[str, Any]:
+    """Write three runs of each method, of which full FT's second finds half of the images that its others find."""
+    for seed, method in itertools.product((2, 3), ("full_ft", "lora", "slq")):
+        write_run(results, method, seed)
+    best = [1 if number % 4 == 1 else 20 for number in range(IMAGES)]
+    write_ranks(run(results, "full_ft", 2) / "retrieval" / "c.json", list(np.repeat(best, 5)), best)
+    return LAYOUT | {"seeds": [1, 2, 3]}
+
+
+def test_three_seeds_are_compared_at_equal_seed_and_decide(results: Path) -> None:
+    layout = write_three_seeds(results)
+    found = tables(layout, results)["comparisons"]
+    difference = cell(found, "a/c t2i R@5", "full_ft difference")
+    by_seed = np.array([50.0, 75.0, 50.0])
+    assert (difference.value, difference.n, difference.sd) == (pytest.approx(by_seed.mean()), 3, None)
+    student = t.ppf(0.975, 2) * by_seed.std(ddof=1) / np.sqrt(3)
+    assert difference.low < by_seed.mean() - student and difference.high > by_seed.mean() + student
+    assert cell(found, "a/c t2i R@5", "full_ft verdict").text == "SLQ higher"
+    assert cell(found, "a/c t2i R@5", "lora verdict").text == "not told apart"
+    assert cell(found, "a/r", "full_ft verdict").text == "SLQ higher"
+    sources = difference.source.split("; ")
+    assert [re.findall(r"/(\w+)/seed(\d)/", source)[0] for source in sources] == [
+        (method, seed) for method in ("slq", "full_ft") for seed in "123"
+    ]
+    assert found.caption.endswith("Preset mini, seeds 1, 2, 3; mean, with its 95 % interval.")
+
+
+def test_two_of_three_seeds_are_compared_if_a_run_is_missing_and_decide_nothing(results: Path) -> None:
+    layout = write_three_seeds(results)
+    (run(results, "full_ft", 2) / "retrieval" / "c.json").unlink()
+    found = tables(layout, results)["comparisons"]
+    difference = cell(found, "a/c t2i R@5", "full_ft difference")
+    assert (difference.value, difference.n) == (50.0, 2)
+    assert cell(found, "a/c t2i R@5", "full_ft verdict").text == "this run only: SLQ higher"
+    shutil.rmtree(run(results, "full_ft", 3))
+    shutil.rmtree(run(results, "full_ft", 2))
+    shutil.rmtree(run(results, "slq", 1))
+    missing = cell(tables(layout, results)["comparisons"], "a/c t2i R@5", "full_ft p")
+    assert (missing.state, missing.reason) == ("missing", "no seed has both slq and full_ft of a")
+
+
+def test_an_interval_of_three_seeds_covers_seeds_and_images(results: Path) -> None:
+    layout = write_three_seeds(results)
+    alone, several = (tables(LAYOUT | {"seeds": seeds}, results)["intervals"] for seeds in ([1], [1, 2, 3]))
+    found, single = (cell(table, "a/c t2i R@5", "full_ft") for table in (several, alone))
+    values = np.array([50.0, 25.0, 50.0])
+    student = t.ppf(0.975, 2) * values.std(ddof=1) / np.sqrt(3)
+    assert (found.value, found.n, found.spread) == (pytest.approx(values.mean()), 3, "")
+    assert found.low < values.mean() - student and found.high > values.mean() + student
+    assert single.high - single.low < found.high - found.low
+    score, base = cell(several, "a/r", "full_ft"), cell(several, "a/r", "base")
+    assert (score.value, score.n, base.n) == (40.0, 3, 1)
+    assert score.low == pytest.approx(cell(alone, "a/r", "full_ft").low)  # three equal scores have no spread
+    assert several.notes[-1].startswith("Several seeds: a number is the mean over the seeds. From 3 seeds on,")
+    assert not any("Several seeds" in note for note in alone.notes)
+    assert tables(layout, results)["table1_extended"].caption.endswith("mean, with its 95 % interval.")
+
+
+def test_numbers_that_a_check_proves_equal_decide_with_one_seed(results: Path) -> None:
+    """The proposed method is compared with another one that leaves the backbone as it is: both have base's answers."""
+    for method in ("slq", "lora"):
+        for path in (run(results, method) / "retention").glob("*"):
+            path.unlink()
+        for name in ("r", "o"):
+            Runs(results, "mini").inherited("a", method, name)
+    found = tables(LAYOUT, results)["comparisons"]
+    assert cell(found, "a/r", "lora verdict").text == "equal by check"
+    assert cell(found, "a/r", "full_ft verdict").text == "this run only: SLQ higher"
+    assert cell(found, "a/r", "lora difference").interval == "0.0, 0.0"
 
 
 def test_it_is_rendered_within_seconds(kept: Path, tmp_path: Path) -> None:

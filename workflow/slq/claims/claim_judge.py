@@ -5,10 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import product
 from statistics import mean
-from typing import Any
+from typing import Any, NamedTuple
 
 from slq.claims.claim import Claim
+from slq.evaluation.seed_differences import MIN_SEEDS
 from slq.evaluation.statistics import Difference
+from slq.methods.registry import BASE
 from slq.reporting.interval_tables import DIRECTION_LABELS, SCORE, recall_cell
 from slq.reporting.method_comparison import SIGNIFICANCE_LEVEL, compare_methods
 from slq.results.cells import (
@@ -19,12 +21,26 @@ from slq.results.cells import (
     join_sources,
     with_numbers,
 )
-from slq.results.checks import VERDICTS, CheckResult, Evidence, Verdict
+from slq.results.checks import THIS_RUN_ONLY, VERDICTS, CheckResult, Evidence, Verdict
 from slq.results.layout import LayoutEntry
 from slq.results.load import Results
 from slq.results.paper import Paper
 
-Answer = tuple[str, Verdict, str]  # value, verdict and files of a line of evidence
+
+class Answer(NamedTuple):
+    """The attributes of a line of evidence without its subject."""
+
+    value: str
+    verdict: Verdict
+    files: str = ""
+    this_run: Verdict | None = None
+
+    @classmethod
+    def over_seeds(cls, value: str, verdict: Verdict, files: str, decides: bool) -> "Answer":
+        """Build the answer of a comparison, which is undecided if there are too few seeds to decide."""
+        if decides:
+            return cls(value, verdict, files)
+        return cls(f"{value}; {THIS_RUN_ONLY}: {verdict}", "undecided", files, verdict)
 
 
 def decide_higher(difference: Difference, parts: int) -> Verdict:
@@ -114,7 +130,7 @@ class ClaimJudge:
                     answer = self._measure_against_published(test["of"], model, metric, backbone, dataset)
                 else:
                     answer = self._measure_difference(claim, metric, backbone, dataset)
-                yield Evidence(subject, *answer)
+                yield Evidence(subject, **answer._asdict())
             if not backbones or not datasets:
                 reason = self._missing_stand_in_reason(paper_dataset if backbones else paper_backbone)
                 for number in numbers:
@@ -137,28 +153,29 @@ class ClaimJudge:
         test = claim.test
         pairs = self.compare(backbone, test["of"], test.get("than") or test["as"], dataset)
         if isinstance(pairs, TableCell):
-            return pairs.source, "not tested", ""
+            return Answer(pairs.source, "not tested")
         direction, recall = metric.split(" ") if metric else SCORE
         pair, parts = pairs[direction, recall], len(claim.backbones) * len(test["datasets"])
         parts *= len(test.get("metrics", [""]))
         decide = partial(decide_same, within=test["within"]) if claim.kind == "same" else decide_higher
         value, low, high = pair.printed()
         text = f"{value} [{low}, {high}], p {format_p_value(pair.difference.p)}"
-        return text, decide(pair.difference, parts=parts), pair.source
+        return Answer.over_seeds(text, decide(pair.difference, parts=parts), pair.source, pair.difference.decides)
 
     def _measure_against_published(
         self, method: str, model: str, metric: str, backbone: LayoutEntry, dataset: LayoutEntry
     ) -> Answer:
         """Measure a recall against the published recall of a model, which must be on the same dataset."""
         if not dataset.is_from_paper:
-            return f"{dataset.label} is another dataset than the paper's {dataset.paper_name}", "not tested", ""
+            return Answer(f"{dataset.label} is another dataset than the paper's {dataset.paper_name}", "not tested")
         direction, recall = metric.split(" ")
         cell = recall_cell(self.results, backbone.name, method, dataset.name, recall, direction)
         if cell.low is None or cell.high is None:
-            return cell.source, "not tested", ""
+            return Answer(cell.source, "not tested")
         quote = self.paper.find("table1", model, f"{dataset.paper_name} {metric}")
         text = f"{cell.value:.1f} [{cell.low:.1f}, {cell.high:.1f}] against {quote.printed}"
-        return text, decide_above(cell.low, cell.high, quote.value), f"{cell.source}; {quote.source}"
+        decides, files = method == BASE or (cell.n or 0) >= MIN_SEEDS, f"{cell.source}; {quote.source}"
+        return Answer.over_seeds(text, decide_above(cell.low, cell.high, quote.value), files, decides)
 
     def _compare_costs(self, paper_backbone: str, test: Mapping[str, Any]) -> Iterator[Evidence]:
         """Yield the lines of a test of one method's cost against another's."""
@@ -167,7 +184,8 @@ class ClaimJudge:
         labels = " over those of ".join(self.results.layout.labels[method] for method in methods)
         for backbone in backbones:
             subject = f"{backbone.label}, {test['what']} of {labels}"
-            yield Evidence(subject, *self._measure_cost_ratio(backbone.name, methods, test["what"], test["at_most"]))
+            answer = self._measure_cost_ratio(backbone.name, methods, test["what"], test["at_most"])
+            yield Evidence(subject, **answer._asdict())
         if not backbones:
             yield Evidence(paper_backbone, self._missing_stand_in_reason(paper_backbone), "not tested")
 
@@ -179,13 +197,13 @@ class ClaimJudge:
         found = [with_numbers(self.results.rows(backbone, method, "run", "", metric)) for method in methods]
         for method, rows in zip(methods, found, strict=True):
             if not rows:
-                return self.results.cell(backbone, method, "run", "", metric).source, "not tested", ""
+                return Answer(self.results.cell(backbone, method, "run", "", metric).source, "not tested")
         files = join_sources([*found[0], *found[1]])
         if len({row.device for rows in found for row in rows}) > 1:
-            return "not hours of one device", "not tested", files
+            return Answer("not hours of one device", "not tested", files)
         one, other = (mean(row.value for row in rows) for rows in found)
         if not other:
-            return "nothing to divide by", "not tested", files
+            return Answer("nothing to divide by", "not tested", files)
         ratio, formatter = one / other, FORMATTERS[metric]
         text = f"{formatter(one)} / {formatter(other)} = {format_significant_digits(ratio)}, asked at most {at_most:g}"
-        return text, "supported" if ratio <= at_most else "contradicted", files
+        return Answer(text, "supported" if ratio <= at_most else "contradicted", files)

@@ -8,8 +8,9 @@ from typing import Any
 from slq.claims.claim import Claim, read_claims
 from slq.claims.claim_judge import ClaimJudge
 from slq.common.files import write_json
+from slq.evaluation.seed_differences import MIN_SEEDS
 from slq.results.base_check import BaseScore, compare_base_scores, relative_note
-from slq.results.checks import VERDICTS, CheckResult
+from slq.results.checks import VERDICTS, CheckResult, describe_this_run
 from slq.results.layout import ReportLayout, parse_layout
 from slq.results.load import Results, print_warnings
 from slq.results.paper import Paper
@@ -36,7 +37,8 @@ def judge_claims(settings: Mapping[str, Any], results: Path, reference: Path, ou
     for one, result in answers:
         claim: dict[str, Any] = {"id": one.id, "sentence": one.sentence, "where": one.location, "test": dict(one.test)}
         claim |= {"backbones": list(one.backbones), "verdict": result.verdict, "reason": result.reason}
-        keys = {"what": "subject", "value": "value", "file": "files", "verdict": "verdict"}
+        claim["this_run"] = result.this_run
+        keys = {"what": "subject", "value": "value", "file": "files", "verdict": "verdict", "this_run": "this_run"}
         claim["evidence"] = [{key: getattr(line, name) for key, name in keys.items()} for line in result.evidence]
         claims.append(claim)
     about, labels = describe_scope(layout, synthetic_labels), list(synthetic_labels)
@@ -60,8 +62,8 @@ def describe_scope(layout: ReportLayout, synthetic_labels: Sequence[str]) -> str
     preset_text = f"Preset {layout.preset}, {layout.which_seeds}"
     if not synthetic_labels:
         return (
-            f"{preset_text}. Recalls and scores are compared on runs of the first seed, on the same images and "
-            "questions."
+            f"{preset_text}. Recalls and scores are compared at equal seed, on the same images and questions; fewer "
+            f"than {MIN_SEEDS} seeds decide nothing."
         )
     names = [f"{entry.label} for {entry.paper_name}" for entry in layout.backbones if entry.paper_name]
     stand_in_text = f"{', '.join(names)} stand{'s' * (len(names) == 1)}" if names else "no backbone stands"
@@ -77,4 +79,5 @@ def format_verdict_table(answers: Sequence[tuple[Claim, CheckResult]]) -> str:
     verdict_width, id_width = max(map(len, verdicts)), max(len(one.id) for one, _ in answers)
     lines = [f"{result.verdict:<{verdict_width}}  {one.id:<{id_width}}  {result.reason}" for one, result in answers]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS)
-    return "\n".join([*lines, "", f"{len(verdicts)} claims: {counts}"])
+    this_run = describe_this_run((result.verdict, result.this_run) for _, result in answers)
+    return "\n".join([*lines, "", f"{len(verdicts)} claims: {counts}{this_run}"])

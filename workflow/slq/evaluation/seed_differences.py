@@ -107,37 +107,55 @@ def add_seed_spread(difference: Difference, values: Sequence[float] | np.ndarray
     count = len(values)
     if count < MIN_SEEDS:
         return SeedDifference(**vars(difference), num_seeds=count)
-    interval, value = widen(Interval(difference.value, difference.low, difference.high), values), difference.value
+    value, seed_error = difference.value, standard_error(values)
+    interval = widen(Interval(value, difference.low, difference.high), seed_error, count - 1)
     item_error = max(value - difference.low if value > 0 else difference.high - value, 0.0) / Z
-    p = _p_value(abs(value), float(np.std(values, ddof=1)), count, item_error)
+    p = p_value(abs(value), seed_error, count - 1, item_error)
     return SeedDifference(value, interval.low, interval.high, p, count)
 
 
-def widen(interval: Interval, values: Sequence[float] | np.ndarray) -> Interval:
-    """Widen an interval over items by Student's interval over the seeds' values (n,), n at least MIN_SEEDS."""
-    spread = float(half_width(float(np.std(values, ddof=1)), len(values), 0.0))
+def standard_error(values: Sequence[float] | np.ndarray) -> float:
+    """Compute the standard error of the mean over seeds."""
+    return float(np.std(values, ddof=1)) / sqrt(len(values))
+
+
+def mean_interval(intervals: Sequence[Interval]) -> Interval:
+    """Compute the mean of one method's number over seeds, with its interval over seeds and items.
+
+    The items' part is the mean of the seeds' own intervals, which is at least as wide as that of the mean, as one
+    standard error is at most the mean of several. With fewer than MIN_SEEDS seeds, it is the whole interval.
+    """
+    value, low, high = np.mean([(one.value, one.low, one.high) for one in intervals], axis=0).tolist()
+    if len(intervals) < MIN_SEEDS:
+        return Interval(value, low, high)
+    return widen(Interval(value, low, high), standard_error([one.value for one in intervals]), len(intervals) - 1)
+
+
+def widen(interval: Interval, seed_error: float, degrees_of_freedom: int) -> Interval:
+    """Widen an interval over items by Student's interval over seeds."""
+    spread = float(half_width(seed_error, degrees_of_freedom, 0.0))
     below, above = interval.value - interval.low, interval.high - interval.value
     return Interval(interval.value, interval.value - hypot(below, spread), interval.value + hypot(above, spread))
 
 
 def half_width(
-    sd: np.ndarray | float, num_seeds: int, item_error: np.ndarray | float, level: float = 0.05
+    seed_error: np.ndarray | float, degrees_of_freedom: int, item_error: np.ndarray | float, level: float = 0.05
 ) -> np.ndarray:
     """Compute the half-width of the interval at a significance level; a larger difference is told apart from zero.
 
     Args:
-        sd: sample standard deviation of the seeds' differences
-        item_error: standard error of their mean over items
+        seed_error: estimated standard error of the mean over seeds, with its degrees of freedom
+        item_error: standard error of the mean over items
     """
     tail = level / 2
-    return np.hypot(stdtrit(num_seeds - 1, tail) * sd / sqrt(num_seeds), ndtri(tail) * item_error)
+    return np.hypot(stdtrit(degrees_of_freedom, tail) * seed_error, ndtri(tail) * item_error)
 
 
-def _p_value(size: float, sd: float, num_seeds: int, item_error: float) -> float:
+def p_value(size: float, seed_error: float, degrees_of_freedom: int, item_error: float) -> float:
     """Compute the significance level at which the interval of a difference of this size ends at zero."""
 
     def excess(log_level: float) -> float:
-        return float(half_width(sd, num_seeds, item_error, np.exp(log_level))) - size
+        return float(half_width(seed_error, degrees_of_freedom, item_error, np.exp(log_level))) - size
 
     smallest = float(np.log(SMALLEST_LEVEL))
     if size <= 0:
@@ -161,11 +179,11 @@ def detection_probability(margin: float, num_seeds: int, difference_sd: float, i
     """
     if num_seeds < MIN_SEEDS:
         return 0.0
-    standard_error = hypot(difference_sd / sqrt(num_seeds), item_error)
-    if not standard_error:
+    seed_error, freedom = difference_sd / sqrt(num_seeds), num_seeds - 1
+    if not (seed_error or item_error):
         return float(margin > 0)
-    sd = difference_sd * _relative_deviations(num_seeds)
-    return float(ndtr((margin - half_width(sd, num_seeds, item_error)) / standard_error).mean())
+    estimated = seed_error * _relative_deviations(num_seeds)
+    return float(ndtr((margin - half_width(estimated, freedom, item_error)) / hypot(seed_error, item_error)).mean())
 
 
 @cache

@@ -7,7 +7,7 @@ from pathlib import Path
 from slq.common.files import read_csv_rows
 from slq.config.baselines import Baseline
 from slq.methods.registry import BASE
-from slq.reporting.interval_tables import SEEDS_NOTE, recall_cell
+from slq.reporting.interval_tables import MEAN_AND_INTERVAL, interval_seeds_note, recall_cell
 from slq.reporting.notes import (
     UNTRAINED_NOTE,
     describe_training_data,
@@ -60,13 +60,14 @@ def extended_table(results: Results, paper: Paper, facts: Facts) -> Table:
         groups=mark_groups(groups),
         notes=(
             INTERVALS_NOTE,
+            *interval_seeds_note(results.layout),
             *columns.notes(),
             RERANKING_NOTE,
             *trained_on_test_note(results),
         ),
         widths=(6.0, 1.33),
         stacked=True,
-        first_seed_reason=SEEDS_NOTE,
+        several_seeds=MEAN_AND_INTERVAL,
     )
 
 
@@ -180,7 +181,8 @@ def _measured_row(columns: RecallColumns, backbone: str, method: str, label: str
         "; ".join(dict.fromkeys(cell.reason for cell in cells if cell.state == state)) for state in EMPTY_STATES
     )
     status = "Not run:" if missing else "" if stale else "Not run."
-    if any(cell.state == "measured" for cell in cells):
-        status = f"Measured: {_results_folder(columns.results, backbone, method)}."
+    sources = [source for cell in cells if cell.state == "measured" for source in cell.source.split("; ")]
+    if sources:  # files in <run>/retrieval
+        status = f"Measured: {', '.join(dict.fromkeys(Path(source).parents[1].as_posix() for source in sources))}."
     footnote_parts = [status, missing and f"{missing}.", stale and f"Stale: {stale}.", training_note]
     return TableRow(f"{backbone}/{method}", label, cells, " ".join(filter(None, footnote_parts)))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from slq.results.checks import VERDICTS
+from slq.results.checks import VERDICTS, describe_this_run
 
 Headline = Callable[[Sequence[Path]], str]
 
@@ -42,8 +42,10 @@ def retention_headline(outputs: Sequence[Path]) -> str:
 
 def claims_headline(outputs: Sequence[Path]) -> str:
     """State how many claims have each verdict."""
-    verdicts = [claim["verdict"] for claim in _read(outputs[0])["claims"]]
-    return ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in verdicts)
+    claims = _read(outputs[0])["claims"]
+    verdicts = [claim["verdict"] for claim in claims]
+    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in verdicts)
+    return counts + describe_this_run((claim["verdict"], claim.get("this_run")) for claim in claims)
 
 
 def lr_sweep_headline(outputs: Sequence[Path]) -> str:

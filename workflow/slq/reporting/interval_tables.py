@@ -1,12 +1,14 @@
 """Table C: every recall and score of Tables 1 and 3 with its 95 % confidence interval."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from slq.evaluation.reference_recalls import RECALL_METRICS
-from slq.evaluation.statistics import accuracy_interval
+from slq.evaluation.seed_differences import MIN_SEEDS, mean_interval
+from slq.evaluation.statistics import Interval, accuracy_interval
 from slq.reporting.table_model import Column, RowGroup, Table, TableRow
 from slq.results.cells import TableCell, empty_cell, format_integer, format_one_decimal, mean_cell, with_numbers
-from slq.results.layout import LayoutEntry
+from slq.results.layout import LayoutEntry, ReportLayout
 from slq.results.load import Results
 
 DIRECTION_LABELS = {"t2i": "T2I", "i2t": "I2T"}
@@ -16,9 +18,10 @@ TABLE_NOTE = (
     "Wilson interval over questions. Overlapping intervals do not mean that two methods are equal; Table D compares "
     "methods on the same items."
 )
+MEAN_AND_INTERVAL = "mean, with its 95 % interval"
 SEEDS_NOTE = (
-    "an interval covers the variation between samples of images or questions; the variation between seeds is the "
-    "standard deviation in Table 3."
+    "Several seeds: a number is the mean over the seeds. From {min_seeds} seeds on, its interval also covers the "
+    "variation between seeds (Student's t); with fewer, only that between samples of images or questions."
 )
 
 
@@ -40,10 +43,15 @@ def intervals_table(results: Results) -> Table:
         stubs=("Benchmark",),
         columns=tuple(Column(method, (label,)) for method, label in results.layout.labels.items()),
         groups=build_backbone_groups(results, make_cells),
-        notes=(TABLE_NOTE,),
+        notes=(TABLE_NOTE, *interval_seeds_note(results.layout)),
         widths=(6, 3.8),
-        first_seed_reason=SEEDS_NOTE,
+        several_seeds=MEAN_AND_INTERVAL,
     )
+
+
+def interval_seeds_note(layout: ReportLayout) -> tuple[str, ...]:
+    """Write the note on what the intervals of several seeds cover; empty with one seed."""
+    return (SEEDS_NOTE.format(min_seeds=MIN_SEEDS),) if layout.has_several_seeds else ()
 
 
 def build_backbone_groups(
@@ -70,20 +78,27 @@ def build_backbone_groups(
 
 
 def recall_cell(results: Results, backbone: str, method: str, dataset: str, metric: str, direction: str) -> TableCell:
-    """Build the cell of a recall of a method's first seed, with its confidence interval."""
+    """Build the cell of a recall's mean over the seeds, with its confidence interval instead of its deviation."""
     rows = results.rows(backbone, method, "retrieval", dataset, metric, direction)
-    if not rows or not with_numbers(rows[:1]):
+    found = with_numbers(rows)
+    if not found:
         return empty_cell(rows) if rows else results.left_out_cell(method)
-    return mean_cell(rows[:1]).with_interval(rows[0].low, rows[0].high, format_one_decimal)
+    interval = mean_interval([Interval(row.value, row.low, row.high) for row in found])
+    cell = replace(mean_cell(rows), sd=None, spread="")
+    return cell.with_interval(interval.low, interval.high, format_one_decimal)
 
 
 def _score_cell(results: Results, backbone: str, method: str, dataset: LayoutEntry) -> TableCell:
-    """Build the cell of an accuracy with its confidence interval, in percent or, for OCRBench, in hits."""
-    answers = results.evidence(backbone, method, "retention", dataset.name)
-    if isinstance(answers, TableCell):
-        return answers
-    scale, formatter = (len(answers) / 100, format_integer) if dataset.is_scored_in_hits else (1.0, format_one_decimal)
-    interval = accuracy_interval(int(answers["is_correct"].sum()), len(answers))
-    make_cell = TableCell.inherited if answers.attrs["inherits"] else TableCell.measured
-    cell = make_cell(scale * interval.value, formatter, answers.attrs["source"], n=1)
+    """Build the cell of an accuracy's mean over the seeds with its interval, in percent or, for OCRBench, in hits."""
+    by_seed = results.evidence(backbone, method, "retention", dataset.name)
+    if isinstance(by_seed, TableCell):
+        return by_seed
+    answers = list(by_seed.values())
+    scale, formatter = (
+        (len(answers[0]) / 100, format_integer) if dataset.is_scored_in_hits else (1.0, format_one_decimal)
+    )
+    interval = mean_interval([accuracy_interval(int(one["is_correct"].sum()), len(one)) for one in answers])
+    make_cell = TableCell.inherited if all(one.attrs["inherits"] for one in answers) else TableCell.measured
+    source = "; ".join(dict.fromkeys(one.attrs["source"] for one in answers))
+    cell = make_cell(scale * interval.value, formatter, source, n=len(answers))
     return cell.with_interval(scale * interval.low, scale * interval.high, formatter)

@@ -3,40 +3,48 @@
 Claims are judged by the same comparisons.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache, partial
 from typing import NamedTuple
 
+import pandas as pd
+
 from slq.common.errors import SlqError
-from slq.evaluation.statistics import (
-    BOOTSTRAP_SEED,
-    Difference,
-    accuracy_difference,
-    compute_hits_per_image,
-    recall_differences,
+from slq.config.runs import BASE_SEED
+from slq.evaluation.seed_differences import (
+    MIN_SEEDS,
+    SeedDifference,
+    accuracy_seed_difference,
+    recall_seed_differences,
 )
-from slq.reporting.interval_tables import DIRECTION_LABELS, SCORE, build_backbone_groups
+from slq.evaluation.statistics import BOOTSTRAP_SEED, compute_hits_per_image
+from slq.methods.registry import BASE
+from slq.reporting.interval_tables import DIRECTION_LABELS, MEAN_AND_INTERVAL, SCORE, build_backbone_groups
 from slq.reporting.table_model import Column, Table
 from slq.results.cells import Formatter, TableCell, format_integer, format_one_decimal, format_p_value, with_sign
+from slq.results.checks import THIS_RUN_ONLY
 from slq.results.layout import LayoutEntry
 from slq.results.load import Results
 
+Tables = tuple[pd.DataFrame, pd.DataFrame]
 SIGNIFICANCE_LEVEL = 0.05  # a verdict needs a p-value below this level
 HEADERS = {"difference": "Difference", "p": "p", "verdict": "Verdict"}
 TABLE_NOTE = (
-    "Difference: {} minus the other method, in percentage points (hits for OCRBench), with its 95 % confidence "
-    "interval. Recalls: paired bootstrap over images. Scores: McNemar's exact test on the questions that only one of "
-    "the two methods answers correctly, and a bootstrap interval over questions. A verdict needs p below "
-    f"{SIGNIFICANCE_LEVEL}. p-values are not corrected for the number of rows: of twenty rows without a true "
-    "difference, one gets a verdict on average."
+    "Difference: {} minus the other method, in percentage points (hits for OCRBench): the mean over seeds of the "
+    "differences at equal seed. Its 95 % confidence interval covers seeds (Student's t) and images or questions "
+    f"(paired bootstrap). A verdict needs p below {SIGNIFICANCE_LEVEL}. p-values are not corrected for the number of "
+    "rows: of twenty rows without a true difference, one gets a verdict on average."
 )
-SEEDS_NOTE = (
-    "runs with the same seed see the same data in the same order, and a paired test compares one run with one run. The "
-    "result does not cover the variation between seeds."
+FEW_SEEDS_NOTE = (
+    f"Fewer than {MIN_SEEDS} seeds: interval and p cover images or questions only (p of one run's scores: McNemar's "
+    f"exact test). Such a difference decides nothing about the methods; after “{THIS_RUN_ONLY}” stands what these runs "
+    "alone would say."
 )
 
 
 class PairedDifference(NamedTuple):
-    """The difference between two methods on the same items.
+    """The difference between two methods on the same items, over seeds.
 
     Attributes:
         difference: the difference in percentage points
@@ -45,7 +53,7 @@ class PairedDifference(NamedTuple):
         formatter: formats a difference in the printed unit, with its sign
     """
 
-    difference: Difference
+    difference: SeedDifference
     source: str
     scale: float
     formatter: Formatter
@@ -77,9 +85,9 @@ def comparisons_table(results: Results) -> Table:
             for key, head in HEADERS.items()
         ),
         groups=build_backbone_groups(results, make_cells),
-        notes=(TABLE_NOTE.format(labels[proposed]),),
+        notes=(TABLE_NOTE.format(labels[proposed]), FEW_SEEDS_NOTE),
         widths=(5.4, 2.9),
-        first_seed_reason=SEEDS_NOTE,
+        several_seeds=MEAN_AND_INTERVAL,
     )
 
 
@@ -88,7 +96,7 @@ def _difference_cells(pair: PairedDifference | TableCell, label: str) -> list[Ta
     if isinstance(pair, TableCell):
         return [pair] * len(HEADERS)
     difference, source, scale, formatter = pair
-    value = TableCell.measured(scale * difference.value, formatter, source, comparable=False)
+    value = TableCell.measured(scale * difference.value, formatter, source, comparable=False, n=difference.num_seeds)
     return [
         value.with_interval(scale * difference.low, scale * difference.high, formatter),
         TableCell.measured(difference.p, format_p_value, source, comparable=False),
@@ -96,11 +104,14 @@ def _difference_cells(pair: PairedDifference | TableCell, label: str) -> list[Ta
     ]
 
 
-def describe_difference(difference: Difference, label: str) -> str:
-    """Return the verdict on the method with the given label: higher, lower or not told apart."""
+def describe_difference(difference: SeedDifference, label: str) -> str:
+    """Return the verdict on the method with the given label, of few seeds behind THIS_RUN_ONLY."""
+    if difference.is_equal_by_check:
+        return "equal by check"
+    verdict = f"{label} {'higher' if difference.value > 0 else 'lower'}"
     if difference.p >= SIGNIFICANCE_LEVEL:
-        return "not told apart"
-    return f"{label} higher" if difference.value > 0 else f"{label} lower"
+        verdict = "not told apart"
+    return verdict if difference.decides else f"{THIS_RUN_ONLY}: {verdict}"
 
 
 def compare_methods(
@@ -108,32 +119,53 @@ def compare_methods(
 ) -> dict[tuple[str, str], PairedDifference] | TableCell:
     """Compute the difference of the first method minus the second on a dataset, by direction and metric.
 
-    The key of a score is SCORE. With several seeds, the runs of the first seed are compared. If a method has no ranks
-    or answers, its missing cell is returned.
+    The key of a score is SCORE. Runs are paired by seed; base, which has no seed, is paired with every run of the other
+    method. If there is no pair of ranks or answers, a missing cell is returned.
 
     Raises:
-        SlqError: the two runs were evaluated on different items.
+        SlqError: two runs were evaluated on different items.
     """
     kind = "retention" if dataset in results.layout.retention_datasets else "retrieval"
-    first, second = (
-        results.evidence(backbone.name, method, kind, dataset.name) for method in (first_method, second_method)
-    )
-    if isinstance(first, TableCell):
-        return first
-    if isinstance(second, TableCell):
-        return second
-    source = f"{first.attrs['source']}; {second.attrs['source']}"
-    scale, formatter = (len(first) / 100, format_integer) if dataset.is_scored_in_hits else (1.0, format_one_decimal)
-    differences: dict[tuple[str, str], Difference] = {}
+    sides = []
+    for method in (first_method, second_method):
+        by_seed = results.evidence(backbone.name, method, kind, dataset.name)
+        if isinstance(by_seed, TableCell):
+            return by_seed
+        sides.append(dict.fromkeys(results.layout.seeds, by_seed[BASE_SEED]) if method == BASE else by_seed)
+    pairs = [(sides[0][seed], sides[1][seed]) for seed in sides[0] if seed in sides[1]]
+    if not pairs:
+        return TableCell.missing(f"no seed has both {first_method} and {second_method} of {backbone.name}")
+    source = "; ".join(dict.fromkeys(table.attrs["source"] for side in zip(*pairs, strict=True) for table in side))
+    items = len(pairs[0][0])
+    scale, formatter = (items / 100, format_integer) if dataset.is_scored_in_hits else (1.0, format_one_decimal)
     try:
-        if kind == "retention":
-            one, other = (dict(zip(answers["id"], answers["is_correct"], strict=True)) for answers in (first, second))
-            differences[SCORE] = accuracy_difference(one, other, BOOTSTRAP_SEED)
-        for direction in DIRECTION_LABELS if kind == "retrieval" else ():
-            hits, other_hits = (compute_hits_per_image(table, direction) for table in (first, second))
-            recalls = recall_differences(hits, other_hits, BOOTSTRAP_SEED)
-            differences |= {(direction, metric): difference for metric, difference in recalls.items()}
+        differences = _score_difference(pairs) if kind == "retention" else _recall_differences(pairs)
     except SlqError as error:
         raise SlqError(f"{source}: {error}") from error
     signed = with_sign(formatter)
     return {key: PairedDifference(difference, source, scale, signed) for key, difference in differences.items()}
+
+
+def _recall_differences(pairs: Sequence[Tables]) -> dict[tuple[str, str], SeedDifference]:
+    """Compute the differences of recalls by direction and metric from the ranks of each seed."""
+    found = {}
+    for direction in DIRECTION_LABELS:
+        hits = [
+            (compute_hits_per_image(first, direction), compute_hits_per_image(second, direction))
+            for first, second in pairs
+        ]
+        for metric, difference in recall_seed_differences(hits, BOOTSTRAP_SEED).items():
+            found[direction, metric] = difference
+    return found
+
+
+def _score_difference(pairs: Sequence[Tables]) -> dict[tuple[str, str], SeedDifference]:
+    """Compute the difference of scores from the answers of each seed, which two methods may inherit from one run."""
+    answers = [(_answers_by_id(first), _answers_by_id(second)) for first, second in pairs]
+    is_same_run = all(first.attrs["source"] == second.attrs["source"] for first, second in pairs)
+    return {SCORE: replace(accuracy_seed_difference(answers, BOOTSTRAP_SEED), is_equal_by_check=is_same_run)}
+
+
+def _answers_by_id(answers: pd.DataFrame) -> dict[str, bool]:
+    """Return whether each answer is correct, by the question's id."""
+    return dict(zip(answers["id"], answers["is_correct"], strict=True))

@@ -23,22 +23,10 @@ DISPUTED_BOUNDS = (
 # ---- seeds -----------------------------------------------------------------------------------------------------------
 
 
-def describe_runs(layout: ReportLayout, cells_are_means: bool = True) -> str:
-    """Return the end of a table's caption: the preset, its seeds and, if there are several, what a cell shows.
-
-    Args:
-        cells_are_means: whether a cell is the mean over the seeds; otherwise, it is the number of the first seed's run
-    """
-    if layout.has_several_seeds and not cells_are_means:
-        return f"Preset {layout.preset}, seed {layout.seeds[0]}."
-    cells = "; mean ± standard deviation" if layout.has_several_seeds else ""
+def describe_runs(layout: ReportLayout, several_seeds: str) -> str:
+    """Return the end of a table's caption: the preset, its seeds and, if there are several, what a cell shows."""
+    cells = f"; {several_seeds}" if layout.has_several_seeds else ""
     return f"Preset {layout.preset}, {layout.which_seeds}{cells}."
-
-
-def first_seed_note(layout: ReportLayout, reason: str) -> tuple[str, ...]:
-    """Write the note that only the first seed's runs are used, and why; empty without a reason or with one seed."""
-    note = f"Only the first seed, {layout.seeds[0]}, is shown: {reason}"
-    return (note,) if reason and layout.has_several_seeds else ()
 
 
 def cells_by_row(groups: Iterable[RowGroup]) -> dict[str, Sequence[TableCell]]:

@@ -22,7 +22,6 @@ from slq.reporting.notes import (
     cells_by_row,
     describe_runs,
     disputed_notes,
-    first_seed_note,
     missing_seeds_note,
     older_code_note,
     origin_note,
@@ -85,10 +84,9 @@ def build_tables(results: Results, reference_folder: Path) -> list[Table]:
 
 
 def _with_seeds(table: Table, layout: ReportLayout) -> Table:
-    """Add the preset and its seeds to a table's caption, and the notes on the seeds and the code of its numbers."""
-    caption = f"{table.caption} {describe_runs(layout, cells_are_means=not table.first_seed_reason)}"
-    notes = (*table.notes, *first_seed_note(layout, table.first_seed_reason), *older_code_note(layout))
-    return replace(table, caption=caption, notes=notes)
+    """Add the preset and its seeds to a table's caption, and the note on the code of its numbers."""
+    caption = f"{table.caption} {describe_runs(layout, table.several_seeds)}"
+    return replace(table, caption=caption, notes=(*table.notes, *older_code_note(layout)))
 
 
 def table1(results: Results, paper: Paper) -> Table:

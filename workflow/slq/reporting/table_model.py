@@ -68,7 +68,7 @@ class Table:
         shared: columns whose cells are printed once per group
         widths: width in cm of the first column and of each other column; only for a table of several pages
         stacked: whether intervals are printed on a separate line below their numbers
-        first_seed_reason: why only the first of several seeds is shown; empty if cells are means over the seeds
+        several_seeds: what a cell shows of several seeds
     """
 
     name: str
@@ -81,7 +81,7 @@ class Table:
     shared: tuple[Column, ...] = ()
     widths: tuple[float, float] | None = None
     stacked: bool = False
-    first_seed_reason: str = ""
+    several_seeds: str = "mean ± standard deviation"
 
     @property
     def lead_heads(self) -> list[str]:

@@ -1,11 +1,13 @@
 """Common form of the results of all checks, on the paper's claims, numbers and tables."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Verdict = Literal["supported", "contradicted", "undecided", "not tested"]
 VERDICTS: tuple[Verdict, ...] = ("supported", "contradicted", "undecided", "not tested")
+THIS_RUN_ONLY = "this run only"  # precedes the verdict of too few seeds to decide
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Evidence:
         files: the files that the value was computed from, joined by `; `
         number: the row of the paper's number (`slq.results.paper`), if the line is about such a number
         count: the number of numbers that the line covers
+        this_run: the verdict of the runs alone, if there are too few seeds to decide; None otherwise
     """
 
     subject: str
@@ -27,6 +30,7 @@ class Evidence:
     files: str = ""
     number: Any = None
     count: int = 1
+    this_run: Verdict | None = None
 
 
 def number_evidence(number: Any, value: str, verdict: Verdict) -> Evidence:
@@ -69,6 +73,26 @@ class CheckResult:
     def verdict(self) -> Verdict:
         """The combined verdict of the evidence."""
         return combine_verdicts(line.verdict for line in self.evidence)
+
+    @property
+    def this_run(self) -> Verdict | None:
+        """The combined verdict of the runs alone; None if no line has one."""
+        if all(line.this_run is None for line in self.evidence):
+            return None
+        return combine_verdicts(line.this_run or line.verdict for line in self.evidence)
+
+
+def describe_this_run(claims: Iterable[tuple[str, str | None]]) -> str:
+    """Describe in parentheses what undecided claims would be by their runs alone; empty if seeds leave none undecided.
+
+    Args:
+        claims: the verdict and `this_run` of each claim
+    """
+    alone = Counter(this_run for verdict, this_run in claims if verdict == "undecided" and this_run)
+    if not alone:
+        return ""
+    supported, contradicted = (alone[verdict] for verdict in VERDICTS[:2])
+    return f" ({THIS_RUN_ONLY}: {supported} would be supported, {contradicted} contradicted)"
 
 
 def count_tested(evidence: Iterable[Evidence]) -> int:

@@ -362,13 +362,20 @@ class Results:
         """Return the row of another number of a run; `number` has the fields of `Place` from `kind` on."""
         return next(row for row in self.rows(run.backbone, run.method, *number) if row.seed == run.seed)
 
-    def evidence(self, backbone: str, method: str, kind: str, dataset: str) -> pd.DataFrame | TableCell:
-        """Read the ranks or answers of a method's first seed; see `slq.results.evidence`."""
+    def evidence(self, backbone: str, method: str, kind: str, dataset: str) -> dict[int, pd.DataFrame] | TableCell:
+        """Read a method's ranks or answers by seed (`slq.results.evidence`); an empty cell if no seed has any."""
         metric, direction = ("R@1", "t2i") if kind == "retrieval" else ("score", "")
         rows = self.rows(backbone, method, kind, dataset, metric, direction)
         if not rows:
             return self.left_out_cell(method)
-        return evidence(rows[0]) if with_numbers(rows[:1]) else empty_cell(rows)
+        by_seed, empty = dict[int, pd.DataFrame](), empty_cell(rows)
+        for row in with_numbers(rows):
+            found = evidence(row)
+            if isinstance(found, TableCell):
+                empty = found
+            else:
+                by_seed[row.seed] = found
+        return by_seed or empty
 
     def left_out_cell(self, method: str) -> TableCell:
         """Build the cell of a method that the layout leaves out.

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from slq.results.checks import VERDICTS
+from slq.results.checks import VERDICTS, describe_this_run
 
 Json = Mapping[str, Any]
 VERDICT_SIGNS = {"supported": "✓", "contradicted": "✗", "undecided": "?", "not tested": "\u2013"}
@@ -19,6 +19,7 @@ def answer(claims: Json, comparison: Json) -> tuple[str, str]:
     cells = [cell for cell in comparison["cells"] if cell["b"] is not None]
     measured = [cell["verdict"] for cell in cells if cell["a"] is not None and cell["verdict"] != "stale"]
     claims_text = ", ".join(f"{number} {verdict}" for verdict, number in count_claims(claims).items() if number)
+    claims_text += describe_this_run((claim["verdict"], claim.get("this_run")) for claim in claims["claims"])
     cells_text = f"{len(measured)} measured" + f", {measured.count('agrees')} of these agree" * bool(measured)
     if claims["synthetic"]:
         cells_text = f"0 measured on the paper's own data, {len(measured)} with a counterpart here"
@@ -46,6 +47,7 @@ def headline(claims: Json) -> str:
     if not tested:
         return f"Not run yet: none of {total} claims is tested."
     verdicts_text = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS[:3])
+    verdicts_text += describe_this_run((claim["verdict"], claim.get("this_run")) for claim in claims["claims"])
     if claims["synthetic"]:
         return f"{tested} claims tested on synthetic data, which says nothing about the paper: {verdicts_text}."
     return f"{tested} claims tested: {verdicts_text}; {counts['not tested']} not tested."
