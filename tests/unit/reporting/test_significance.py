@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from comparing import IMAGES, compared, draw, draw_run, settings
+from slq.common.files import read_json
 from slq.evaluation.statistics import RESAMPLES, bootstrap_percentages, recall_intervals
 from slq.reporting.comparison.metric_values import CellKey, MetricValue, SampleStatistics, parse_comparison_settings
 from slq.reporting.comparison.significance import holm_correction, sign_flip_p, t_critical, t_test_p
@@ -147,6 +148,41 @@ def test_the_spread_of_several_seeds_decides_where_there_are_some(tmp_path):
     assert "Student's t over 3 and 3 seeds" in cell["reason"]
     half = 2.776 * 2 * (2 / 3) ** 0.5  # t of 4 degrees of freedom, sd 2
     assert cell["interval"] == pytest.approx([-2 - half, -2 + half], abs=1e-3)
+
+
+def test_three_seeds_on_the_same_items_are_paired_by_seed(fewer_draws, tmp_path):
+    """Each seed moves both sides alike and far, so that only the differences at equal seed show the difference."""
+    random = np.random.default_rng(7)
+    for seed, move in ((1, -1.0), (2, 0.0), (3, 1.0)):
+        for side, shift in (("one", 1.0), ("other", 0.0)):
+            draw_run(tmp_path / side, random, seed, move + shift)
+    found = compared(tmp_path / "out.json", tmp_path / "one/results/mini", tmp_path / "other/results/mini")
+    cell = next(one for one in found["cells"] if (one["benchmark"], one["metric"]) == ("mini-f", "t2i R@1"))
+    recalls = {
+        side: [
+            read_json(tmp_path / side / f"results/mini/mini-a/slq/seed{seed}/retrieval/mini-f.json")["metrics"]["t2i"][
+                "R@1"
+            ]
+            for seed in (1, 2, 3)
+        ]
+        for side in ("one", "other")
+    }
+    by_seed = np.subtract(recalls["one"], recalls["other"])
+    assert cell["delta"] == pytest.approx(by_seed.mean())
+    student = t_critical(2) * by_seed.std(ddof=1) / 3**0.5
+    low, high = cell["interval"]
+    assert low < by_seed.mean() - student and by_seed.mean() + student < high
+    assert high - low < 2 * t_critical(4) * np.std(recalls["one"], ddof=1) * (2 / 3) ** 0.5  # unpaired
+    assert "Student's t over 3 pairs of equal seed, and the same items" in cell["reason"]
+    assert "these runs only" not in cell["reason"]
+
+
+def test_a_test_of_single_runs_says_that_it_is_about_these_runs_only(fewer_draws, tmp_path):
+    random = np.random.default_rng(9)
+    trees = [draw_run(tmp_path / str(number), random, shift=shift) for number, shift in enumerate((0.0, -3.0))]
+    found = compared(tmp_path / "out.json", *trees)
+    assert found["counts"]["differs"] > 8
+    assert all("; about these runs only" in cell["reason"] for cell in found["cells"] if cell["verdict"] == "differs")
 
 
 @pytest.mark.parametrize("gains", [[3, -1, 1], [5, 5, -2, 1, 1, 0], [1, 1, 1, 1, -1], [0, 0], [-4, -4, 2, 1, 1, 3, -1]])

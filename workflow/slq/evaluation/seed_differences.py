@@ -65,7 +65,7 @@ def recall_seed_differences(pairs: Pairs, seed: int, resamples: int = RESAMPLES)
         pairs: the hits of both methods, by seed; a method without seeds has the same hits in every pair
         seed, resamples: of the bootstrap
     """
-    differences = _differences_over_seeds(pairs, seed, resamples)
+    differences = differences_over_seeds(pairs, seed, resamples)
     return {f"R@{k}": difference for k, difference in zip(RECALL_KS, differences, strict=True)}
 
 
@@ -81,10 +81,10 @@ def accuracy_seed_difference(
     if len(pairs) == 1:
         return SeedDifference(**vars(accuracy_difference(*pairs[0], seed)))
     hits = [(compute_hits_per_question(first), compute_hits_per_question(second)) for first, second in pairs]
-    return _differences_over_seeds(hits, seed, resamples)[0]
+    return differences_over_seeds(hits, seed, resamples)[0]
 
 
-def _differences_over_seeds(pairs: Pairs, seed: int, resamples: int) -> list[SeedDifference]:
+def differences_over_seeds(pairs: Pairs, seed: int, resamples: int = RESAMPLES) -> list[SeedDifference]:
     """Compute the difference of each column of the hits over seeds."""
     clusters = pairs[0][0]
     if not all(clusters.has_same_clusters(one) for pair in pairs for one in pair):
@@ -131,7 +131,7 @@ def mean_interval(intervals: Sequence[Interval]) -> Interval:
     return widen(Interval(value, low, high), standard_error([one.value for one in intervals]), len(intervals) - 1)
 
 
-def widen(interval: Interval, seed_error: float, degrees_of_freedom: int) -> Interval:
+def widen(interval: Interval, seed_error: float, degrees_of_freedom: float) -> Interval:
     """Widen an interval over items by Student's interval over seeds."""
     spread = float(half_width(seed_error, degrees_of_freedom, 0.0))
     below, above = interval.value - interval.low, interval.high - interval.value
@@ -139,7 +139,7 @@ def widen(interval: Interval, seed_error: float, degrees_of_freedom: int) -> Int
 
 
 def half_width(
-    seed_error: np.ndarray | float, degrees_of_freedom: int, item_error: np.ndarray | float, level: float = 0.05
+    seed_error: np.ndarray | float, degrees_of_freedom: float, item_error: np.ndarray | float, level: float = 0.05
 ) -> np.ndarray:
     """Compute the half-width of the interval at a significance level; a larger difference is told apart from zero.
 
@@ -151,7 +151,7 @@ def half_width(
     return np.hypot(stdtrit(degrees_of_freedom, tail) * seed_error, ndtri(tail) * item_error)
 
 
-def p_value(size: float, seed_error: float, degrees_of_freedom: int, item_error: float) -> float:
+def p_value(size: float, seed_error: float, degrees_of_freedom: float, item_error: float) -> float:
     """Compute the significance level at which the interval of a difference of this size ends at zero."""
 
     def excess(log_level: float) -> float:

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 Verdict = Literal["supported", "contradicted", "undecided", "not tested"]
 VERDICTS: tuple[Verdict, ...] = ("supported", "contradicted", "undecided", "not tested")
-THIS_RUN_ONLY = "this run only"  # precedes the verdict of too few seeds to decide
+THIS_RUN_ONLY: Final = "this run only"  # precedes the verdict of too few seeds to decide
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 from slq.evaluation.reference_recalls import RECALL_METRICS
+from slq.evaluation.seed_differences import MIN_SEEDS
 from slq.evaluation.statistics import ClusteredHits
 from slq.reporting.interval_tables import DIRECTION_LABELS
 from slq.results.cells import Formatter
@@ -62,8 +63,8 @@ class MetricValue:
         sample: statistics of the items behind the first seed's number; None if unknown, or if there are no items
         quoted: whether it is the paper's number, known only as printed
         rounding_error: half a unit of the last printed digit of a quoted number
-        item_hits: hits by item behind the number of a single run; for a recall, an item is an image with all its
-            queries
+        item_hits: hits by item behind the value of each seed; for a recall, an item is an image with all its queries.
+            Empty if they are not known for every seed
         hits_column: the column of `item_hits` for this number
         stale_reason: which of its files do not match their ranks or answers, and why; "" if all match
         note: how the definition of a quoted number may differ from ours
@@ -81,7 +82,7 @@ class MetricValue:
     sample: SampleStatistics | None = None
     quoted: bool = False
     rounding_error: float = 0.0
-    item_hits: ClusteredHits | None = None
+    item_hits: tuple[ClusteredHits, ...] = ()
     hits_column: int = 0
     stale_reason: str = ""
     note: str = ""
@@ -90,6 +91,11 @@ class MetricValue:
     def value(self) -> float:
         """The mean over the seeds."""
         return mean(self.values)
+
+    @property
+    def has_few_seeds(self) -> bool:
+        """Whether it is our number of a trained method with too few seeds to say something about the method."""
+        return not self.quoted and 0 < len(self.seeds) < MIN_SEEDS
 
 
 MetricValues = dict[CellKey, MetricValue]

@@ -7,13 +7,14 @@ after a correction for the 240 cells of the paper's tables.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import hypot, sqrt
+from math import hypot, inf, sqrt
 from statistics import NormalDist
 from typing import TypeVar
 
 import numpy as np
-from scipy.stats import binom, norm, t
+from scipy.stats import binom, t
 
+from slq.evaluation.seed_differences import MIN_SEEDS, SeedDifference, differences_over_seeds, p_value
 from slq.evaluation.statistics import (
     BOOTSTRAP_SEED,
     ClusteredHits,
@@ -28,6 +29,7 @@ Key = TypeVar("Key")
 Z_95 = NormalDist().inv_cdf(0.975)
 ROUND_OFF = 1e-9
 PAIRED_TEST = "exact sign-flip test on the same items"
+SEED_PAIRS_TEST = "Student's t over {} pairs of equal seed, and the same items"
 SEEDS_T_TEST = "Student's t over {a} and {b} seeds"
 SAME_ITEMS_TEST = "the same items"
 INTERVALS_TEST = "intervals of both numbers"
@@ -73,11 +75,14 @@ def compute_significance(a: MetricValue, b: MetricValue, seed_sd: float | None) 
 
     The test depends on the data:
 
+    - The same seeds, at least MIN_SEEDS, and the same items: differences at equal seed
+      (`slq.evaluation.seed_differences`).
     - Two sides with samples, of which one has several seeds: Student's t-test. The spread between runs that differ only
       in their seed covers all randomness on one test set.
-    - The same seeds and the same items: an exact sign-flip test on the items that only one of the runs finds.
+    - The same seed and the same items: an exact sign-flip test on the items that only one of the runs finds.
     - Otherwise: a normal approximation from the confidence intervals. If the seeds differ, which includes the paper,
-      the variance between seeds is added, because items do not show how a seed shifts a run as a whole.
+      the variance between seeds is added, because items do not show how a seed shifts a run as a whole. If it is
+      measured, it has Student's t.
 
     Args:
         seed_sd: standard deviation between runs that differ only in their seed, in points, for a number near 50 %. If
@@ -86,6 +91,10 @@ def compute_significance(a: MetricValue, b: MetricValue, seed_sd: float | None) 
     sample = a.sample or b.sample
     if sample is None:
         return None
+    if a.seeds == b.seeds and len(a.seeds) >= MIN_SEEDS and (by_seed := _seed_differences(a.item_hits, b.item_hits)):
+        low, high, p = (getattr(by_seed[a.hits_column], name) for name in ("low", "high", "p"))
+        test_name = SEED_PAIRS_TEST.format(len(a.seeds))
+        return SignificanceResult(a.units_per_point * low, a.units_per_point * high, p, test_name)
     sd, degrees_of_freedom = pooled_sd([a.values, b.values])
     if degrees_of_freedom and a.sample and b.sample:
         return _t_test_over_seeds(a, b, sd, degrees_of_freedom)
@@ -101,15 +110,14 @@ def compute_significance(a: MetricValue, b: MetricValue, seed_sd: float | None) 
         return SignificanceResult(
             delta - below, delta + above, sign_flip_p(paired.hit_differences[:, a.hits_column]), PAIRED_TEST
         )
-    below, above = (hypot(gap, Z_95 * seed_sd_of_delta) for gap in (below, above))
-    half_width = below if delta > 0 else above
-    p_value = (
-        float(2 * norm.sf(Z_95 * abs(delta) / half_width)) if half_width > ROUND_OFF else float(abs(delta) <= ROUND_OFF)
-    )
+    item_error = (below if delta > 0 else above) / Z_95
+    freedom = degrees_of_freedom or inf  # a configured deviation counts as known, a measured one does not
+    below, above = (hypot(gap, t_critical(freedom) * seed_sd_of_delta) for gap in (below, above))
+    p = p_value(abs(delta), seed_sd_of_delta, freedom, item_error) if abs(delta) > ROUND_OFF else 1.0
     test_name = (
         SAME_ITEMS_TEST if paired else INTERVALS_TEST
     ) + f", with {seed_sd_of_delta:.1f} of standard deviation from seeds" * (seed_sd_of_delta > 0)
-    return SignificanceResult(delta - below, delta + above, p_value, test_name)
+    return SignificanceResult(delta - below, delta + above, p, test_name)
 
 
 def _seed_sd_at_value(a: MetricValue, b: MetricValue, seed_sd: float) -> float:
@@ -126,13 +134,13 @@ def _t_test_over_seeds(a: MetricValue, b: MetricValue, sd: float, degrees_of_fre
     """Test a difference of means over seeds with Student's t-test."""
     delta, standard_error = a.value - b.value, sd * sqrt(1 / len(a.values) + 1 / len(b.values))
     half_width = t_critical(degrees_of_freedom) * standard_error
-    p_value = (
+    p = (
         t_test_p(delta / standard_error, degrees_of_freedom)
         if standard_error > ROUND_OFF
         else float(abs(delta) <= ROUND_OFF)
     )
     return SignificanceResult(
-        delta - half_width, delta + half_width, p_value, SEEDS_T_TEST.format(a=len(a.values), b=len(b.values))
+        delta - half_width, delta + half_width, p, SEEDS_T_TEST.format(a=len(a.values), b=len(b.values))
     )
 
 
@@ -152,10 +160,19 @@ def _interval_margins(
 
 
 @lru_cache(maxsize=4)
-def _paired_differences(a: ClusteredHits | None, b: ClusteredHits | None) -> PairedDifferences | None:
-    """Compare two runs item by item, with bootstrap intervals; return None if their items differ."""
-    if a is None or b is None or not a.has_same_clusters(b):
+def _seed_differences(a: tuple[ClusteredHits, ...], b: tuple[ClusteredHits, ...]) -> list[SeedDifference] | None:
+    """Compare runs of equal seeds item by item; return None if their items differ or are not known."""
+    if not a or not b or not all(a[0].has_same_clusters(one) for one in (*a, *b)):
         return None
+    return differences_over_seeds(list(zip(a, b, strict=True)), BOOTSTRAP_SEED)
+
+
+@lru_cache(maxsize=4)
+def _paired_differences(of_a: tuple[ClusteredHits, ...], of_b: tuple[ClusteredHits, ...]) -> PairedDifferences | None:
+    """Compare single runs item by item, with bootstrap intervals; return None for several runs, or other items."""
+    if len(of_a) != 1 or len(of_b) != 1 or not of_a[0].has_same_clusters(of_b[0]):
+        return None
+    a, b = of_a[0], of_b[0]
     hit_differences = a.hits - b.hits
     zeros = np.zeros(hit_differences.shape[1])
     if not hit_differences.any():
@@ -215,7 +232,7 @@ def t_test_p(t_statistic: float, degrees_of_freedom: int) -> float:
     return float(2 * t.sf(abs(t_statistic), degrees_of_freedom))
 
 
-def t_critical(degrees_of_freedom: int, alpha: float = 0.05) -> float:
+def t_critical(degrees_of_freedom: float, alpha: float = 0.05) -> float:
     """Return the critical value that a t statistic exceeds in absolute value with probability `alpha` by chance."""
     return float(t.isf(alpha / 2, degrees_of_freedom))
 

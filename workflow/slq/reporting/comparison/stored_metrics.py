@@ -91,7 +91,7 @@ class StoredResults:
                 "seeds": () if inherited else self._effective_seeds(rows),
                 "inputs_hash": _hash_inputs(rows),
                 "inherited": inherited,
-                "item_hits": self._item_hits(first) if len(rows) == 1 else None,
+                "item_hits": self._item_hits_by_seed(rows),
                 "stale_reason": "; ".join(reasons),
                 **(_recall_sample(first) if first.kind == "retrieval" else _score_sample(first)),
             }
@@ -116,6 +116,12 @@ class StoredResults:
         files = self.files[(self.files["kind"] == "retrieval") & (self.files["dataset"] == first.dataset)]
         tuned = as_rows(files[(files["backbone"] != BASELINES) & (files["method"] != BASE)])
         return tuple(sorted({run.seed for run in tuned if run.record.value("inputs").get("adapter", "") in adapters}))
+
+    def _item_hits_by_seed(self, rows: Sequence[Any]) -> tuple[ClusteredHits, ...]:
+        """Compute the hits by item of each seed; empty if those of any seed are missing or stale."""
+        found = [self._item_hits(row) for row in rows]
+        known = tuple(hits for hits in found if hits is not None)
+        return known if len(known) == len(found) else ()
 
     def _item_hits(self, row: Any) -> ClusteredHits | None:
         """Compute the hits by item behind a recall or score; None if its ranks or answers are missing or stale.

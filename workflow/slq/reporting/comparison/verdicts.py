@@ -7,12 +7,17 @@ from typing import Literal
 from slq.reporting.comparison.metric_values import CellKey, ComparisonSettings, MetricValue, reason_not_comparable
 from slq.reporting.comparison.significance import ROUND_OFF, SignificanceResult, compute_significance, holm_correction
 from slq.results.cells import format_p_value
+from slq.results.checks import THIS_RUN_ONLY
 
-CellVerdict = Literal["agrees", "inside noise", "differs", "not comparable", "stale", "missing", "extra"]
+CellVerdict = Literal[
+    "agrees", "inside noise", "differs", "this run only", "not comparable", "stale", "missing", "extra"
+]
 
 SAME_INPUTS_REASON = (
     "the same adapter, backbone and dataset give another number: other code or another device, or a file was edited"
 )
+
+ABOUT_RUNS = "about these runs only"
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,10 @@ def judge_cells(
     5. `differs` if the p-value, corrected for the number of tested cells (Holm 1979), is below the significance level;
        `inside noise` otherwise. Holm's correction bounds the probability that chance makes any cell of the comparison
        differ.
+
+    Rules 3 to 5 on a trained method with few seeds are about its runs alone. Beside a number of the paper, the verdict
+    is then `this run only`, and theirs is in the reason. Between two results of ours it is theirs: it tells whether
+    these runs differ, and its reason says so.
     """
     untested = {key: judged for key, (a, b) in pairs.items() if (judged := _judge_without_test(a, b))}
     tests = {
@@ -62,6 +71,8 @@ def judge_cells(
         else:
             verdict = "differs" if corrected[key] < settings.significance_level else "inside noise"
             reason = _tested_reason(a, b, found, corrected[key])
+        if key not in untested and (a.quoted or b.quoted) and (a.has_few_seeds or b.has_few_seeds):
+            verdict, reason = THIS_RUN_ONLY, "; ".join(filter(None, (f"{THIS_RUN_ONLY}: {verdict}", reason)))
         judgements[key] = CellJudgement(delta, tolerance, verdict, reason, interval)
     return judgements
 
@@ -92,7 +103,8 @@ def _tested_reason(a: MetricValue, b: MetricValue, significance: SignificanceRes
     values = (
         f"p {format_p_value(significance.p_value)}, corrected {format_p_value(corrected_p)}: {significance.test_name}"
     )
-    return "; ".join(filter(None, [values, _inherited_note(a, b)]))
+    about_runs = ABOUT_RUNS if a.has_few_seeds or b.has_few_seeds else ""
+    return "; ".join(filter(None, [values, about_runs, _inherited_note(a, b)]))
 
 
 def _inherited_note(a: MetricValue, b: MetricValue) -> str:
