@@ -83,6 +83,8 @@ BASELINES = list(find_baselines(config))
 BASELINE_FOLDER = "results/{preset}/baselines/{baseline}"
 
 REFERENCE_RECALLS = Path("paper_tables/reference/reference_recalls.csv")
+# Files of the paper's margins: the printed numbers, and what their columns count.
+PAPER_MARGINS = [f"paper_tables/reference/{name}.csv" for name in ("benchmarks", "table3")]
 REFERENCE_CHECK = f"results/{config['preset']}/reference_check.json"
 CLAIMS = "results/{preset}/claims.json"
 BASE_CHECK = "results/{preset}/base_check.json"
@@ -715,7 +717,7 @@ SCALE_FIGURES = ["scale"] if PRESET["knowledge_datasets"] else []
 def figure_files() -> list[str]:
     """List the figures that need only results, and the CSV file of their points."""
     folder = f"paper_tables/{config['preset']}/figures"
-    figures = ["recall", "retention", "training", *SCALE_FIGURES]
+    figures = ["margins", "recall", "retention", "training", *SCALE_FIGURES]
     pictures = expand("{figure}.{kind}", figure=figures, kind=["svg", "png"])
     return [f"{folder}/{name}" for name in [*pictures, "figures.csv"]]
 

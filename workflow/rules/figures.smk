@@ -1,6 +1,6 @@
-# Figures. Three figures, and a fourth if there are knowledge datasets, need only results/, so that a clone with results
+# Figures. Four figures, and a fifth if there are knowledge datasets, need only results/, so that a clone with results
 # draws them without training. The figure of queries and their retrieved images also needs the images of a dataset.
-# Input: results/<preset>; for queries, a test split. Output: paper_tables/<preset>/figures, with all points as CSV.
+# Input: results/<preset>, the values of the paper; for queries, a test split. Output: paper_tables/<preset>/figures, with all points as CSV.
 
 
 rule draw_figures:
@@ -9,7 +9,9 @@ rule draw_figures:
         knowledge=knowledge_results,
         evidence=figure_evidence_files,
         events=training_curve_events,
+        reference=PAPER_MARGINS,
     output:
+        margins=multiext("paper_tables/{preset}/figures/margins", ".svg", ".png"),
         recall=multiext("paper_tables/{preset}/figures/recall", ".svg", ".png"),
         retention=multiext("paper_tables/{preset}/figures/retention", ".svg", ".png"),
         training=multiext("paper_tables/{preset}/figures/training", ".svg", ".png"),
@@ -25,6 +27,7 @@ rule draw_figures:
             "draw_figures",
             values=lambda wildcards: {"layout": job_settings.layout(config)},
             results_folder="results",
+            reference="paper_tables/reference",
             output_folder="paper_tables/{preset}/figures",
         ),
     message:

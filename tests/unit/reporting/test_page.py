@@ -85,7 +85,7 @@ def finish(root, layout):
     judge_claims(layout | {"synthetic": []}, results, reference, results / "paper" / "claims.json")
     check_base_scores(layout, results, reference, results / "paper" / "base_check.json")
     render(layout, results, reference, TEMPLATES, out)
-    draw_figures(layout, results, out / "figures")
+    draw_figures(layout, results, reference, out / "figures")
     write(root, layout)
 
 

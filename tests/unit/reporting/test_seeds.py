@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from judged import answers
 from slq.common.errors import SlqError
 from slq.common.files import read_json
+from slq.evaluation.seed_differences import accuracy_seed_difference
+from slq.evaluation.statistics import BOOTSTRAP_SEED
 from slq.reporting.charts import describe_missing_runs, recall_chart, retention_chart, training_chart
 from slq.reporting.figures import draw_figures
 from slq.reporting.plots import draw_chart
@@ -20,7 +23,7 @@ from slq.reporting.style import figure_style
 from slq.reporting.tables import render
 from slq.results.layout import parse_layout
 from slq.results.load import Results
-from stored import CPU, H200, MINI, PAPER, REFERENCE, TEMPLATES, Runs, cell, rows, tables
+from stored import CPU, H200, MINI, PAPER, REFERENCE, TEMPLATES, Runs, cell, rows, tables, write_answers
 
 SEEDS = [1, 2, 5]
 THREE = MINI | {"seeds": SEEDS}
@@ -249,9 +252,9 @@ def test_no_seed_at_all_is_a_missing_cell_that_names_every_file(results: Path) -
 
 
 def test_every_run_has_its_own_points(results: Path, tmp_path: Path) -> None:
-    draw_figures(THREE, results, tmp_path / "out")
+    draw_figures(THREE, results, REFERENCE, tmp_path / "out")
     with open(tmp_path / "out" / "figures.csv", encoding="utf-8", newline="") as file:
-        points = list(csv.DictReader(file))
+        points = [point for point in csv.DictReader(file) if point["figure"] != "margins"]
     counts = {name: sum(point["figure"] == name for point in points) for name in ("recall", "retention", "training")}
     # Two backbones, two trained methods and three seeds. Recall: two datasets, and one base run. Retention: one
     # dataset. Training: two epochs of three lines.
@@ -261,21 +264,36 @@ def test_every_run_has_its_own_points(results: Path, tmp_path: Path) -> None:
         assert f"results/mini/{run}/" in point["source"], point
 
 
-def test_retention_is_drawn_as_numpys_mean_with_its_deviation(results: Path) -> None:
-    layout = parse_layout(THREE)
+def write_quiz(results: Path, method: str, seed: int, right: int) -> None:
+    """Write the answers of a run to a hundred questions, of which the first `right` are correct."""
+    path = Runs(results, "mini", seed).folder("mini-a", method) / "retention" / "mini-r.json"
+    write_answers(path, "realworldqa", "vlmevalkit-exact-2", answers(right))
+
+
+@pytest.mark.parametrize("seeds", [3, 2])
+def test_retention_is_drawn_as_a_mean_with_its_interval_from_three_seeds_on(results: Path, seeds: int) -> None:
+    own = {"seeds": SEEDS[:seeds], "backbones": THREE["backbones"][:1], "methods": ["base", "full_ft"]}
+    layout = parse_layout(THREE | own)
+    scores = dict(zip(SEEDS[:seeds], (50, 40, 60), strict=False))
+    write_quiz(results, "base", 0, 80)
+    for seed, right in scores.items():
+        write_quiz(results, "full_ft", seed, right)
     chart = retention_chart(Results(results, layout))
     with figure_style():
         axes = draw_chart(chart, layout).axes[0]
-    for backbone in ("mini-a", "mini-b"):
-        for method in TRAINED:
-            points = chart.panels[0].points
-            own = (points["backbone"] == backbone) & (points["method"] == method)
-            values = points["y"][own].to_numpy(float)
-            assert len(values) == 3
-            assert printed_difference(values.mean()) in [text.get_text() for text in axes.texts]
-            ends = (values.mean() - values.std(ddof=1), values.mean() + values.std(ddof=1))
-            bars = [bar.get_segments()[0][:, 1] for bar in axes.collections if len(bar.get_segments()[0]) == 2]
-            assert any(bar == pytest.approx(ends) for bar in bars)
+    values = np.array(list(scores.values())) - 80.0
+    assert printed_difference(values.mean()) in [text.get_text() for text in axes.texts]
+    bars = [bar.get_segments()[0][:, 1] for bar in axes.collections if len(bar.get_segments()[0]) == 2]
+    bars = [(low, high) for low, high in bars if low < values.mean() < high]
+    if seeds == 2:
+        assert not bars
+    else:
+        ((low, high),) = bars
+        pairs = [
+            ({f"q{n}": n < right for n in range(100)}, {f"q{n}": n < 80 for n in range(100)}) for right in (50, 40, 60)
+        ]
+        found = accuracy_seed_difference(pairs, BOOTSTRAP_SEED)
+        assert (low, high) == pytest.approx((found.low, found.high))
 
 
 def test_recall_has_a_marker_and_training_a_line_for_every_run(results: Path) -> None:

@@ -60,7 +60,7 @@ def test_several_seeds_are_one_number_without_a_deviation(results: Path) -> None
 def test_the_figure_shows_no_difference_and_says_why(results: Path, tmp_path: Path) -> None:
     chart = retention_chart(Results(results, parse_layout(MINI)))
     assert "The difference 0 of SLQ is inherited from base, not measured." in chart.note
-    draw_figures(MINI, results, tmp_path / "out")
+    draw_figures(MINI, results, REFERENCE, tmp_path / "out")
     with open(tmp_path / "out/figures.csv", newline="") as file:
         points = [row for row in csv.DictReader(file) if row["figure"] == "retention"]
     (slq,) = [row for row in points if row["series"] == "mini-a/slq/seed1"]

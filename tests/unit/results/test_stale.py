@@ -132,7 +132,7 @@ def test_an_edit_leaves_no_number_in_the_tables_and_is_named(edited: Any, capsys
 @ONE_OF_EACH
 def test_an_edit_leaves_no_point_in_the_figures(edited: Any, capsys: pytest.CaptureFixture[str]) -> None:
     lab, kind, why = edited
-    draw_figures(MINI, lab / "results", lab / "out")
+    draw_figures(MINI, lab / "results", REFERENCE, lab / "out")
     assert f"slq: warning: {why}" in capsys.readouterr().err
     assert FILES[kind] not in (lab / "out" / "figures.csv").read_text()
     figure = "recall" if kind == "ranks" else "retention"

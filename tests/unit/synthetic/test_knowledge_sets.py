@@ -34,7 +34,7 @@ from slq.synthetic.language import (
 )
 from slq.synthetic.scenes import COLOURS, SHAPES, all_scenes, alter_scene
 from slq.synthetic.tasks import PretrainingTasks
-from stored import MINI, entries, mini_results
+from stored import MINI, REFERENCE, entries, mini_results
 
 NAMED = {*SHAPES, *COLOURS}
 
@@ -263,7 +263,7 @@ def results(tmp_path):
 
 
 def test_every_point_by_scale_is_a_stored_recall_at_the_size_of_its_backbone(results, tmp_path):
-    draw_figures(LAYOUT, results, tmp_path / "out")
+    draw_figures(LAYOUT, results, REFERENCE, tmp_path / "out")
     with open(tmp_path / "out/figures.csv", newline="") as file:
         points = [row for row in csv.DictReader(file) if row["figure"] == "scale"]
     stored = sorted(results.glob("mini/*/*/*/retrieval/mini-k.json"))
@@ -279,7 +279,7 @@ def test_every_point_by_scale_is_a_stored_recall_at_the_size_of_its_backbone(res
 
 
 def test_without_a_set_that_asks_for_knowledge_there_is_no_such_figure(results, tmp_path):
-    draw_figures(MINI, results, tmp_path / "out")
+    draw_figures(MINI, results, REFERENCE, tmp_path / "out")
     assert not list((tmp_path / "out").glob("scale.*"))
     assert "scale" not in (tmp_path / "out/figures.csv").read_text()
 

@@ -1,23 +1,27 @@
 """Data of the figures: panels of points, each with its source file, and the missing and stale runs."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 import pandas as pd
 
 from slq.common.errors import SlqError
+from slq.evaluation.seed_differences import MIN_SEEDS
 from slq.methods.registry import BASE
 from slq.reporting.costs import hours_header, trained_hours
-from slq.reporting.interval_tables import DIRECTION_LABELS
-from slq.results.cells import join_sources, with_numbers
+from slq.reporting.interval_tables import DIRECTION_LABELS, SCORE
+from slq.reporting.method_comparison import compare_methods
+from slq.results.cells import TableCell, join_sources, with_numbers
 from slq.results.curves import training_curves
 from slq.results.layout import LayoutEntry, ReportLayout
 from slq.results.load import Results
 
 RunKey = tuple[str, str, int]  # backbone, method, seed
-Point = tuple[str, float | str, float, str]  # part of the run, x (a name if x is categorical), y, source
+Point = tuple[str, float | str, float | str, str]  # part of the run, x, y (a name if it is categorical), source
 STALE = "Stale, so not shown"
+LOW, HIGH = "low", "high"  # parts of a difference over seeds: the ends of its 95 % interval
 SCALE_METRICS = ("R@1", "R@5")  # metrics of the scale figure
 POINT_COLUMNS = ("backbone", "method", "seed", "part", "x", "y", "source")
 
@@ -44,11 +48,16 @@ class Panel:
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure: its name, its panels from left to right and top to bottom, and an additional note below them."""
+    """A figure: its name, its panels from left to right and top to bottom, and an additional note below them.
+
+    Attributes:
+        row_labels: labels of the rows, from the top, by the y of their points; empty if y is a number
+    """
 
     name: str
     panels: tuple[Panel, ...]
     note: str = ""
+    row_labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def recall_chart(results: Results) -> Chart:
@@ -90,7 +99,9 @@ def retention_chart(results: Results) -> Chart:
     for dataset in results.layout.retention_datasets:
         unit = "hits" if dataset.is_scored_in_hits else "points"
         labels = (dataset.name, dataset.label, "", f"score \N{MINUS SIGN} base\n({unit})")
-        panels.append(_build_panel(results, labels, ("retention", dataset.name, "score"), run_points))
+        panel = _build_panel(results, labels, ("retention", dataset.name, "score"), run_points)
+        ends = points_to_dataframe(_interval_ends(results, dataset))
+        panels.append(replace(panel, points=pd.concat([panel.points, ends], ignore_index=True)))
     has_missing_base = any(method == BASE for one in panels for _, method, _ in (*one.missing_runs, *one.stale_runs))
     notes = ["A backbone without a run of base has no differences."] if has_missing_base else []
     numbers = results.numbers
@@ -98,6 +109,20 @@ def retention_chart(results: Results) -> Chart:
     names = [label for method, label in results.layout.labels.items() if method in inherited]
     notes += [f"The difference 0 of {', '.join(names)} is inherited from base, not measured."] if names else []
     return Chart("retention", tuple(panels), note=" ".join(notes))
+
+
+def _interval_ends(results: Results, dataset: LayoutEntry) -> list[tuple[Any, ...]]:
+    """Return the ends of the intervals of the differences from base that are over enough seeds to decide."""
+    layout, points = results.layout, list[tuple[Any, ...]]()
+    if len(layout.seeds) < MIN_SEEDS:
+        return points
+    for backbone, method in product(layout.backbones, layout.trained_methods):
+        pairs = compare_methods(results, backbone, method, BASE, dataset)
+        if not isinstance(pairs, TableCell) and pairs[SCORE].difference.decides:
+            difference, source, scale, _ = pairs[SCORE]
+            ends = {LOW: difference.low, HIGH: difference.high}
+            points += [(backbone.name, method, "", end, backbone.name, scale * y, source) for end, y in ends.items()]
+    return points
 
 
 def scale_chart(results: Results) -> Chart:
@@ -138,7 +163,7 @@ def training_chart(results: Results) -> Chart:
         curves = training_curves(results.folder, *run)
         points += [(*run, DIRECTION_LABELS.get(direction, ""), *point) for direction, *point in curves]
         missing_runs += [] if curves else [run]
-    table, panels = _points_to_dataframe(points), []
+    table, panels = points_to_dataframe(points), []
     for backbone in results.layout.backbones:
         own = table[table["backbone"] == backbone.name]
         for key, x, y, rows in (
@@ -173,10 +198,11 @@ def _build_panel(
             stale_runs.append(run)
         else:
             missing_runs.append(run)
-    return Panel(*labels, _points_to_dataframe(points), tuple(missing_runs), tuple(stale_runs))
+    return Panel(*labels, points_to_dataframe(points), tuple(missing_runs), tuple(stale_runs))
 
 
-def _points_to_dataframe(points: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
+def points_to_dataframe(points: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
+    """Build the table of a panel's points from tuples of POINT_COLUMNS."""
     return pd.DataFrame(points, columns=list(POINT_COLUMNS), dtype=object)  # keeps integers as integers
 
 

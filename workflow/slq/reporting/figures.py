@@ -9,27 +9,31 @@ import pandas as pd
 
 from slq.common.files import write_text
 from slq.reporting.charts import recall_chart, retention_chart, scale_chart, training_chart
+from slq.reporting.margins import margins_chart
 from slq.reporting.plots import draw_chart
 from slq.reporting.style import figure_style, save_figure
 from slq.results.layout import parse_layout
 from slq.results.load import Results, as_rows, print_warnings
+from slq.results.paper import Paper
 
 POINT_COLUMNS = ["figure", "panel", "series", "x", "y", "source"]
 
 
-def draw_figures(layout: Mapping[str, Any], results_folder: Path, output_folder: Path) -> None:
+def draw_figures(layout: Mapping[str, Any], results_folder: Path, reference: Path, output_folder: Path) -> None:
     """Write the figures as .svg and .png, and `figures.csv`.
 
-    The figures are `recall`, `retention`, `training` and, if the layout has datasets whose queries need knowledge,
-    `scale`.
+    The figures are `margins`, `recall`, `retention`, `training` and, if the layout has datasets whose queries need
+    knowledge, `scale`.
 
     Args:
         layout: the input of `parse_layout`
         results_folder: the results folder, which has one folder per preset
+        reference: the folder of the paper's values
         output_folder: the folder for the files
     """
     results = Results(results_folder, replace(parse_layout(layout), baselines=()))  # no figure shows these
-    charts = [recall_chart(results), retention_chart(results), training_chart(results)]
+    paper = Paper(reference, results_folder, tables=("table3",))
+    charts = [margins_chart(results, paper), recall_chart(results), retention_chart(results), training_chart(results)]
     charts += [scale_chart(results)] if results.layout.knowledge_datasets else []
     with figure_style():
         for chart in charts:
@@ -41,8 +45,9 @@ def draw_figures(layout: Mapping[str, Any], results_folder: Path, output_folder:
 
 
 def _series_name(point: Any) -> str:
-    """Return the name of the line that a point belongs to: its run, and its part of the run."""
-    return f"{point.backbone}/{point.method}/seed{point.seed} {point.part}".strip()
+    """Return the name of the line that a point belongs to: its run, or a method over all seeds, and its part."""
+    seed = f"/seed{point.seed}" if point.seed != "" else ""
+    return f"{point.backbone}/{point.method}{seed} {point.part}".strip()
 
 
 def write_points(path: Path, rows: Iterable[Sequence[Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Charts drawn with matplotlib: recall against hours, retention relative to base, recall against size, and training."""
+"""Charts drawn with matplotlib: margins, recall against hours or size, retention relative to base, and training."""
 
 import math
 import textwrap
@@ -7,12 +7,15 @@ from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from slq.evaluation.seed_differences import MIN_SEEDS
 from slq.methods.registry import BASE
-from slq.reporting.charts import Chart, Panel, describe_missing_runs
+from slq.reporting.charts import HIGH, LOW, Chart, Panel, describe_missing_runs
 from slq.reporting.interval_tables import DIRECTION_LABELS
+from slq.reporting.margins import DECIDED, PAPER, UNDECIDED
 from slq.reporting.style import (
     FAINT_COLOUR,
     add_legend,
@@ -25,6 +28,9 @@ from slq.results.cells import format_one_decimal, format_parameter_count, with_s
 from slq.results.layout import ReportLayout
 
 EMPTY_TEXT = "no run yet"
+ROW_HEIGHT = 0.12  # inches of a labelled row
+PAPER_STYLE: dict[str, Any] = {"marker": "D", "markersize": 3.2, "linestyle": "none", "color": "black"}
+PAPER_STYLE |= {"markerfacecolor": "none", "markeredgewidth": 0.7, "zorder": 4}
 
 
 class FigureStyle(NamedTuple):
@@ -39,6 +45,7 @@ class FigureStyle(NamedTuple):
         show_directions: whether the legend explains the line styles of T2I and I2T
         extra_note: text of the note between the preset and the list of missing runs
         without_panels: text of a figure that has no panels
+        handles: handles of a legend in place of that of methods and backbones
     """
 
     draw_panel: Callable[[Axes, Panel, ReportLayout, Chart], None]
@@ -49,6 +56,7 @@ class FigureStyle(NamedTuple):
     show_directions: bool = False
     extra_note: str = ""
     without_panels: str = EMPTY_TEXT
+    handles: Callable[[ReportLayout], list[Line2D]] | None = None
 
 
 def draw_chart(chart: Chart, layout: ReportLayout) -> Figure:
@@ -59,7 +67,7 @@ def draw_chart(chart: Chart, layout: ReportLayout) -> Figure:
     style = STYLES[chart.name]
     columns = min(style.columns, max(1, len(chart.panels)))
     rows = max(1, math.ceil(len(chart.panels) / columns))
-    figure = new_figure(1.0 + style.height * rows)
+    figure = new_figure(1.0 + style.height * rows + ROW_HEIGHT * len(chart.row_labels))
     shared_axes: dict[tuple[str, str], Axes] = {}
     for number, panel in enumerate(chart.panels):
         x, y = ("x", panel.x_label), ("y", panel.y_label)
@@ -76,16 +84,62 @@ def draw_chart(chart: Chart, layout: ReportLayout) -> Figure:
         axes.set_title(panel.title, loc="left")
     if not chart.panels:
         draw_empty(figure.add_subplot(), style.without_panels)
+    _add_legend(figure, layout, style)
+    seeds = f"{layout.which_seeds}: {style.per_seed_text}" if layout.has_several_seeds else layout.which_seeds
+    preset = f"Preset {layout.preset}, {seeds}."
+    add_note(figure, preset, style.extra_note, describe_missing_runs(chart, layout), chart.note)
+    return figure
+
+
+def _add_legend(figure: Figure, layout: ReportLayout, style: FigureStyle) -> None:
+    """Add the legend of a figure's style above the panels."""
+    if style.handles:
+        figure.legend(handles=style.handles(layout), loc="outside upper center", ncols=3)
+        engine = figure.get_layout_engine()
+        if isinstance(engine, ConstrainedLayoutEngine):
+            engine.set(w_pad=0.08)  # inches; the labels of rows are wider when they are drawn than in the layout
+        return
     methods = [method for method in layout.labels if method in layout.methods and method not in style.excluded_methods]
     direction_handles = [
         Line2D([], [], marker="o", color="black", label=part, **_direction_style(part, "black"))
         for part in DIRECTION_LABELS.values()
     ]
     add_legend(figure, layout, methods, *(direction_handles if style.show_directions else ()))
-    seeds = f"{layout.which_seeds}: {style.per_seed_text}" if layout.has_several_seeds else layout.which_seeds
-    preset = f"Preset {layout.preset}, {seeds}."
-    add_note(figure, preset, style.extra_note, describe_missing_runs(chart, layout), chart.note)
-    return figure
+
+
+def _draw_margins_panel(axes: Axes, panel: Panel, layout: ReportLayout, chart: Chart) -> None:
+    """Draw one row per margin: ours with its interval, grey if it is undecided, and the paper's."""
+    rows = {key: number for number, key in enumerate(chart.row_labels)}
+    axes.axvline(0, color="black", linewidth=0.6, zorder=1)
+    for key, points in panel.points.groupby("y"):
+        margins, y = dict(zip(points["part"], points["x"], strict=True)), rows[str(key)]
+        if LOW in margins:
+            colour = layout.colors[layout.proposed_method] if DECIDED in margins else FAINT_COLOUR
+            axes.hlines(y, margins[LOW], margins[HIGH], color=colour, linewidth=1.2)
+            axes.plot(
+                margins[DECIDED if DECIDED in margins else UNDECIDED], y, marker="o", color=colour, markersize=3.5
+            )
+        if PAPER in margins:
+            axes.plot(margins[PAPER], y, **PAPER_STYLE)
+    per_backbone = len(rows) // len(layout.backbones)
+    for number in range(per_backbone, len(rows), per_backbone):
+        axes.axhline(number - 0.5, color="#e4e4e4", linewidth=0.6)
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", visible=True)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), list(chart.row_labels.values()), fontsize=5.8)
+    axes.tick_params(axis="y", length=0, labelleft=panel is chart.panels[0])
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+
+
+def _margin_handles(layout: ReportLayout) -> list[Line2D]:
+    """Return the handles of the legend of margins."""
+    style: dict[str, Any] = {"marker": "o", "markersize": 3.5, "linewidth": 1.2}
+    return [
+        Line2D([], [], color=layout.colors[layout.proposed_method], label="ours", **style),
+        Line2D([], [], color=FAINT_COLOUR, label="ours, undecided", **style),
+        Line2D([], [], label="the paper's", **PAPER_STYLE),
+    ]
 
 
 def _draw_recall_panel(axes: Axes, panel: Panel, layout: ReportLayout, chart: Chart) -> None:
@@ -133,18 +187,22 @@ def _draw_retention_panel(axes: Axes, panel: Panel, layout: ReportLayout, _: Cha
     step = 0.8 / len(methods)
     axes.axhline(0, color=layout.colors[BASE], linewidth=0.8)
     axes.update_datalim([(0, -1), (0, 1)])  # a difference below one point should look small
-    statistics = panel.points.astype({"y": float}).groupby(["backbone", "method"])["y"].agg(["mean", "std"]).fillna(0)
-    for backbone, method, mean, sd in statistics.reset_index().itertuples(index=False):
+    points = panel.points.astype({"y": float})
+    means = points[points["part"] == ""].groupby(["backbone", "method"])["y"].mean()
+    ends = points[points["part"] != ""].set_index(["backbone", "method", "part"])["y"].to_dict()
+    for backbone, method, mean in means.reset_index().itertuples(index=False):
         x = backbones.index(backbone) - 0.4 + step * (methods.index(method) + 0.5)
         axes.vlines(x, 0, mean, color=layout.colors[method], linewidth=1.2)
         marker = backbone_marker(layout, backbone)
         axes.plot(x, mean, marker=marker, linestyle="none", color=layout.colors[method], clip_on=False)
-        if sd:
-            axes.errorbar(x, mean, sd, color="black", elinewidth=0.6, capsize=2, capthick=0.6, zorder=4)
+        low, high = (ends.get((backbone, method, end), mean) for end in (LOW, HIGH))
+        if low < high:
+            bar = [[mean - low], [high - mean]]
+            axes.errorbar(x, mean, bar, color="black", elinewidth=0.6, capsize=2, capthick=0.6, zorder=4)
         direction = 1 if mean >= 0 else -1
         axes.annotate(
             format_signed_difference(mean),
-            (x, mean + direction * sd),
+            (x, high if direction > 0 else low),
             (0, 5 * direction),
             textcoords="offset points",
             ha="center",
@@ -208,12 +266,22 @@ def _direction_style(part: str, colour: str) -> dict[str, Any]:
 
 
 STYLES = {
+    # One row of panels, one panel per other method; the panels share their rows.
+    "margins": FigureStyle(
+        _draw_margins_panel,
+        columns=4,
+        height=0.2,
+        per_seed_text="mean of the differences at equal seed, with its 95 % interval over seeds and images",
+        extra_note=f"Grey: not told apart from zero, or fewer than {MIN_SEEDS} seeds, which decide nothing and whose "
+        "intervals are over images only. The paper's are differences of two printed numbers of Table 3.",
+        handles=_margin_handles,
+    ),
     "recall": FigureStyle(_draw_recall_panel, columns=2, height=1.45, per_seed_text="one marker per seed"),
     "retention": FigureStyle(
         _draw_retention_panel,
         columns=1,
         height=1.0,
-        per_seed_text="mean ± standard deviation",
+        per_seed_text=f"mean; from {MIN_SEEDS} seeds on with its 95 % interval over seeds and questions",
         excluded_methods=(BASE,),
         extra_note="The line at 0 is the base of each backbone.",
         without_panels="the preset has no retention dataset",
