@@ -26,8 +26,7 @@ rule draw_figures:
         job=job_call(
             "draw_figures",
             values=lambda wildcards: {"layout": job_settings.layout(config)},
-            results_folder="results",
-            reference="paper_tables/reference",
+            **REPORT_PATHS,
             output_folder="paper_tables/{preset}/figures",
         ),
     message:

@@ -1,6 +1,7 @@
 """An invented paper of four cells: claims, audit, tables and page need only its reference files and a layout."""
 
 import csv
+import itertools
 import re
 
 import pytest
@@ -48,7 +49,7 @@ CLAIMS = [
 ]
 LAYOUT = METHOD_KEYS | {
     "preset": "invented",
-    "seeds": [1],
+    "seeds": [1, 2, 3],
     "table3_base": False,
     "baselines": [],
     "backbones": [{"name": "Tiny-1B", "label": "Tiny", "paper_name": "Tiny-1B"}],
@@ -69,8 +70,9 @@ def paper(tmp_path):
     for name, columns in COLUMNS.items():
         (reference / f"{name}.csv").write_text("\n".join([columns, *ROWS[name]]) + "\n")
     (reference / "claims.yaml").write_text(yaml.safe_dump({"claims": CLAIMS}))
-    runs = Runs(tmp_path / "results", "invented")
-    for method, rank, right in (("lora", 9, 20), ("slq", 1, 90)):
+    methods = (("lora", 9, 20), ("slq", 1, 90))
+    for (method, rank, right), seed in itertools.product(methods, LAYOUT["seeds"]):
+        runs = Runs(tmp_path / "results", "invented", seed)
         runs.run("Tiny-1B", method, 10, {"kind": "cpu", "name": "x", "count": 1}, provenance=PROVENANCE)
         folder = runs.folder("Tiny-1B", method)
         write_ranks(folder / "retrieval" / "books.json", [rank] * 200, [rank] * 40)

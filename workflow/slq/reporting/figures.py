@@ -19,7 +19,7 @@ from slq.results.paper import Paper
 POINT_COLUMNS = ["figure", "panel", "series", "x", "y", "source"]
 
 
-def draw_figures(layout: Mapping[str, Any], results_folder: Path, reference: Path, output_folder: Path) -> None:
+def draw_figures(layout: Mapping[str, Any], results: Path, reference: Path, output_folder: Path) -> None:
     """Write the figures as .svg and .png, and `figures.csv`.
 
     The figures are `margins`, `recall`, `retention`, `training` and, if the layout has datasets whose queries need
@@ -27,21 +27,21 @@ def draw_figures(layout: Mapping[str, Any], results_folder: Path, reference: Pat
 
     Args:
         layout: the input of `parse_layout`
-        results_folder: the results folder, which has one folder per preset
+        results: the results folder, which has one folder per preset
         reference: the folder of the paper's values
         output_folder: the folder for the files
     """
-    results = Results(results_folder, replace(parse_layout(layout), baselines=()))  # no figure shows these
-    paper = Paper(reference, results_folder, tables=("table3",))
-    charts = [margins_chart(results, paper), recall_chart(results), retention_chart(results), training_chart(results)]
-    charts += [scale_chart(results)] if results.layout.knowledge_datasets else []
+    found = Results(results, replace(parse_layout(layout), baselines=()))  # no figure shows these
+    paper = Paper(reference, results, tables=("table3",))
+    charts = [margins_chart(found, paper), recall_chart(found), retention_chart(found), training_chart(found)]
+    charts += [scale_chart(found)] if found.layout.knowledge_datasets else []
     with figure_style():
         for chart in charts:
-            save_figure(draw_chart(chart, results.layout), output_folder, chart.name)
+            save_figure(draw_chart(chart, found.layout), output_folder, chart.name)
     places = [(chart, panel, point) for chart in charts for panel in chart.panels for point in as_rows(panel.points)]
     rows = [(chart.name, panel.key, _series_name(one), one.x, one.y, one.source) for chart, panel, one in places]
     write_points(output_folder / "figures.csv", rows)
-    print_warnings(results.files)
+    print_warnings(found.files)
 
 
 def _series_name(point: Any) -> str:

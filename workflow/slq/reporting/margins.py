@@ -81,12 +81,12 @@ def _paper_margins(
 def _lacking_runs(results: Results) -> tuple[tuple[RunKey, ...], tuple[RunKey, ...]]:
     """List the runs of tuned methods that lack a recall: those where it is missing, and those where it is stale."""
     numbers = results.numbers
-    shown = (numbers["kind"] == "retrieval") & (numbers["metric"] == MARGIN_METRIC) & (numbers["variant"] == "")
-    shown &= numbers["direction"].isin(list(DIRECTION_LABELS)) & (numbers["method"] != BASE)
-    shown &= numbers["dataset"].isin([one.name for one in results.layout.retrieval_datasets])
+    is_margin = (numbers["kind"] == "retrieval") & (numbers["metric"] == MARGIN_METRIC) & (numbers["variant"] == "")
+    is_margin &= numbers["direction"].isin(list(DIRECTION_LABELS)) & (numbers["method"] != BASE)
+    is_margin &= numbers["dataset"].isin([one.name for one in results.layout.retrieval_datasets])
 
     def runs_with(state: str) -> tuple[RunKey, ...]:
-        rows = as_rows(numbers[shown & (numbers["state"] == state)])
+        rows = as_rows(numbers[is_margin & (numbers["state"] == state)])
         return tuple(dict.fromkeys((row.backbone, row.method, row.seed) for row in rows))
 
     return runs_with("missing"), runs_with("stale")

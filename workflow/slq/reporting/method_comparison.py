@@ -29,7 +29,7 @@ from slq.results.load import Results
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 SIGNIFICANCE_LEVEL = 0.05  # a verdict needs a p-value below this level
-HEADERS = {"difference": "Difference", "p": "p", "verdict": "Verdict"}
+HEADERS = {"difference": ("Difference", 3.1), "p": ("p", 1.3), "verdict": ("Verdict", 4.1)}  # and widths in cm
 TABLE_NOTE = (
     "Difference: {} minus the other method, in percentage points (hits for OCRBench): the mean over seeds of the "
     "differences at equal seed. Its 95 % confidence interval covers seeds (Student's t) and images or questions "
@@ -80,13 +80,13 @@ def comparisons_table(results: Results) -> Table:
         caption=f"{labels[proposed]} against the other tuning methods, on the same images and questions.",
         stubs=("Benchmark",),
         columns=tuple(
-            Column(f"{other} {key}", (f"{labels[proposed]} against {labels[other]}", head))
+            Column(f"{other} {key}", (f"{labels[proposed]} against {labels[other]}", head), width)
             for other in others
-            for key, head in HEADERS.items()
+            for key, (head, width) in HEADERS.items()
         ),
         groups=build_backbone_groups(results, make_cells),
         notes=(TABLE_NOTE.format(labels[proposed]), FEW_SEEDS_NOTE),
-        widths=(5.4, 2.9),
+        widths=(4.6, 0),
         several_seeds=MEAN_AND_INTERVAL,
     )
 

@@ -9,10 +9,14 @@ from slq.results.cells import TableCell, mark_best
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its key in `cells.csv`, and its headers, from top to bottom."""
+    """A column: its key in `cells.csv`, its headers, from top to bottom, and its own width in cm, or 0.
+
+    A table of several pages has widths for all of its columns, or for none (`Table.widths`).
+    """
 
     key: str
     heads: tuple[str, ...]
+    width: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ class Table:
         notes: sentences printed below the table
         stubs: headers of the label columns
         shared: columns whose cells are printed once per group
-        widths: width in cm of the first column and of each other column; only for a table of several pages
+        widths: width in cm of the first column and of each other column, or 0 if these have widths of their own; only
+            for a table of several pages
         stacked: whether intervals are printed on a separate line below their numbers
         several_seeds: what a cell shows of several seeds
     """

@@ -39,7 +39,7 @@ TABLE_TITLES = {
 OPEN_TABLES = ("table1", "table3")
 HOURS_TABLE = "gpu_hours"
 FIGURE_TITLES = {
-    "margins": "Recall at 5 minus that of the other tuning methods, here and in the paper, with 95 % intervals of ours",
+    "margins": "Recall at 5 minus that of each other method: the paper's margins, and ours with 95 % intervals",
     "recall": "Text-to-image recall against training costs in device hours",
     "retention": "Scores of the tuned backbones minus those of the untouched backbone",
     "scale": "Recall for queries that need knowledge, against the size of the backbone",
