@@ -165,7 +165,9 @@ def test_nothing_that_learns_or_selects_comes_from_a_test_split_or_from_results(
 
     A run has six trials of the learning-rate search.
     """
-    jobs = listed_jobs(pristine, preset, "all", "lr_sweep")
+    backbone = {"mini": "mini-internvl", "paper": "InternVL3-1B"}[preset]
+    interpolated = f"results/{preset}/{backbone}/full_ft/mix0.5/seed1/run.json"
+    jobs = listed_jobs(pristine, preset, "all", "lr_sweep", interpolated)
 
     def splits(rule):
         return {Path(file).parent.name for file in ingredients(jobs, rule) if file.startswith("scratch/data/")}
@@ -174,7 +176,8 @@ def test_nothing_that_learns_or_selects_comes_from_a_test_split_or_from_results(
         return {Path(file).parent.name for file in ingredients(jobs, rule) if file.startswith("results/")}
 
     assert sum(job["rule"] == "train" for job in jobs) == runs
-    assert splits("train") == {"train", "val"} and results("train") == set()
+    for rule in ("train", "interpolate"):
+        assert splits(rule) == {"train", "val"} and results(rule) == set()
     assert sum(job["rule"] == "choose_learning_rate" for job in jobs) == runs / 7
     assert splits("choose_learning_rate") == {"train", "val"} and results("choose_learning_rate") == {"seed1"}
     assert splits("register_base") <= {"train"} and results("register_base") == set()
@@ -370,7 +373,7 @@ def test_with_present_cells_nothing_is_made_again_whatever_is_in_scratch(clone, 
     assert set(plan) <= RENDERS | SHOWN and {"render_tables", "judge_claims", "compare_paper"} <= set(plan)
 
 
-@pytest.mark.parametrize("asked", ["results/mini/mini-qwen3vl/slq/seed1/run.json", "fetch", "lr_sweep"])
+@pytest.mark.parametrize("asked", ["results/mini/mini-qwen3vl/slq/seed1/run.json", "fetch", "lr_sweep", "frontier"])
 def test_with_present_cells_what_only_a_run_could_make_is_refused(clone, asked):
     shutil.rmtree(clone / "results/mini/mini-qwen3vl/slq")
     answer = snakemake(clone, "--cores", "1", asked, "--config", "cells=present")

@@ -18,7 +18,7 @@ from slq import jobs
 from slq.common.files import read_json
 
 # `all`, and the targets that are made only on request.
-TARGETS = ("all", "lr_sweep", "claims", "report", "compare", "forecast", "reference_check")
+TARGETS = ("all", "lr_sweep", "frontier", "claims", "report", "compare", "forecast", "reference_check")
 # Jobs whose function passes its arguments to another function with more parameters.
 WITHIN = {"train": "slq.training.run.run_training"}
 RESOURCES = {"num_threads": 2, "num_processes": 1, "time_limit_minutes": 30.0}
@@ -35,7 +35,12 @@ def planned(tmp_path_factory):
     config = yaml.safe_load((folder / "config.yaml").read_text())
     config["datasets"] |= OWN
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    own = ["pilot", *(f"scratch/data/{name}/test/manifest.json" for name in OWN)]
+    # Of the frontier, interpolations are planned when the searches have finished.
+    own = [
+        "pilot",
+        "results/mini/mini-internvl/lora/mix0.5/seed1/run.json",
+        *(f"scratch/data/{name}/test/manifest.json" for name in OWN),
+    ]
     found = {}
     for preset, targets in (("mini", [*TARGETS, *own]), ("paper", TARGETS)):
         for job in listed_jobs(folder, preset, *targets):

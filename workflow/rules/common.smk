@@ -29,8 +29,9 @@ from slq.config import baseline_settings, cost_settings, job_settings, plan_sett
 from slq.config.evidence import require_evidence
 from slq.config.loading import SPLITS, active_preset, evaluation_datasets, is_derived
 from slq.config.loading import parent_dataset, prefer_given_seeds, read_config_file, seeds, validate_config
-from slq.config.runs import BASE_SEED, TRIAL, TRIAL_PATTERN, first_learning_rates, list_controls
-from slq.config.runs import list_run_seeds, merge_training_resources, method_entry, trial_name, tried_entry
+from slq.config.runs import BASE_SEED, MIX, MIX_PATTERN, TRIAL, TRIAL_PATTERN, entry_name, first_learning_rates
+from slq.config.runs import frontier_points, list_controls, list_run_seeds, merge_training_resources, method_entry
+from slq.config.runs import trial_name
 from slq.config.values import UNUSABLE, describe_unquotable_python
 from slq.config.yaml_files import reject_duplicate_config_keys, reject_duplicate_options
 from slq.cost.forecast import forecast_preset, job_resources
@@ -138,6 +139,11 @@ def wildcard_pattern(names) -> str:
 def with_trials(methods) -> str:
     """Return the regular expression of a wildcard that matches these methods and their trials."""
     return f"({wildcard_pattern(methods)})({TRIAL_PATTERN})?"
+
+
+def with_points(methods) -> str:
+    """Return the regular expression of a wildcard that matches these methods, their trials and interpolated runs."""
+    return f"({wildcard_pattern(methods)})({TRIAL_PATTERN}|{MIX_PATTERN})?"
 
 
 def trained_runs() -> dict[str, str]:
@@ -269,7 +275,7 @@ def image_cache_files(wildcards) -> list[str]:
     """List the manifest of a run's image cache; empty unless `training.image_cache` needs a job before the run."""
     if job_settings.stored_image_cache(config, wildcards.backbone, wildcards.method) is None:
         return []
-    method = tried_entry(wildcards.method)
+    method = entry_name(wildcards.method)
     return [f"<scratch>/feature_cache/{config['preset']}/{wildcards.backbone}/{method}.json"]
 
 
@@ -369,6 +375,11 @@ def fetch_settings(wildcards) -> dict:
     return job_settings.fetch_settings(config, wildcards.catalogue, wildcards.source, FILE_HASHES.hash_source_part)
 
 
+def interpolation_settings(wildcards) -> dict:
+    """Return the settings of the run that is interpolated, with the name of the interpolated run."""
+    return job_settings.train_settings(config, wildcards.backbone, f"{wildcards.method}{MIX}{wildcards.fraction}")
+
+
 def base_settings(wildcards) -> dict:
     """Return the settings for registering the untouched base."""
     return job_settings.train_settings(config, wildcards.backbone, BASE)
@@ -406,6 +417,35 @@ def last_round(wildcards) -> str:
     while read_search(wildcards, number)["next_rates"]:
         number += 1
     return SEARCH_FILE.format(**dict(wildcards.items()), round=number)
+
+
+def search_files(methods: list[str]) -> list[str]:
+    """List the learning-rate searches of these methods, which have the first seed."""
+    at = {"preset": config["preset"], "backbone": PRESET["backbones"], "method": methods, "seed": SEEDS[0]}
+    return expand(f"{RUN_FOLDER}/lr_sweep.json", **at)
+
+
+def frontier_runs(wildcards) -> list[str]:
+    """List the folders of all runs on the frontier, when the searches have finished, and those of base."""
+    if BASE not in PRESET["methods"]:
+        raise WorkflowError(f"config: presets.{config['preset']}.methods lacks {BASE}, which the frontier starts from")
+    runs = run_folders([BASE])
+    for backbone in PRESET["backbones"]:
+        for point in job_settings.frontier_settings(config)["points"]:
+            run = {"preset": config["preset"], "backbone": backbone, "method": point["name"], "seed": str(SEEDS[0])}
+            search = read_json(Path(resolve_path(last_round(Wildcards(fromdict=run)), run)))
+            names = frontier_points(point["name"], point["learning_rate"], search["trials"], point["fractions"])
+            runs += [RUN_FOLDER.format(**run | {"method": name}) for name in names]
+    return runs
+
+
+def frontier_inputs(wildcards) -> list[str]:
+    """List the results of runs that the frontier is drawn from, when the searches have finished."""
+    files = []
+    for run in frontier_runs(wildcards):
+        files += [f"{run}/run.json", *(f"{run}/retrieval/{name}.json" for name in PRESET["retrieval_datasets"])]
+        files += [f"{run}/retention/{name}.json" for name in PRESET["retention_datasets"]]
+    return files
 
 
 def layout_values(wildcards) -> dict:
@@ -464,7 +504,7 @@ def stage_resources(stage: str, wildcards) -> dict:
     configured, backbone = PRESET["resources"][stage], wildcards.get("backbone")
     if stage not in ("train", "evaluate") or backbone not in PRESET["backbones"]:
         return {"mem_gb": DEFAULT_MEM_GB} | configured
-    method = tried_entry(wildcards.get("method", BASE))
+    method = entry_name(wildcards.get("method", BASE))
     if stage == "train":
         configured = merge_training_resources(PRESET, config["backbones"][backbone], method)
     estimate = forecast_job_resources(backbone, method, stage)

@@ -17,7 +17,7 @@ rule evaluate_retrieval:
     benchmark:
         "benchmarks/{preset}/evaluate_retrieval/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
-        method=with_trials(PRESET["methods"]),
+        method=with_points(PRESET["methods"]),
     conda:
         "../../envs/slq.yaml"
     threads: stage_cpus("evaluate")
@@ -50,7 +50,7 @@ use rule evaluate_retrieval as evaluate_retention with:
     benchmark:
         "benchmarks/{preset}/evaluate_retention/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
-        method=with_trials(name for name in (BASE, *PRESET["methods"]) if name not in INHERITING_METHODS),
+        method=with_points(name for name in (BASE, *PRESET["methods"]) if name not in INHERITING_METHODS),
     params:
         job=job_call(
             "evaluate_retention",
@@ -81,7 +81,7 @@ use rule evaluate_retrieval as check_equivalence with:
     benchmark:
         "benchmarks/{preset}/check_equivalence/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
-        method=with_trials(INHERITING_METHODS),
+        method=with_points(INHERITING_METHODS),
     params:
         job=job_call(
             "check_equivalence",

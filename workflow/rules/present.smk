@@ -2,7 +2,7 @@
 # rule makes again, even if their inputs are newer. A request for a result that does not exist is an error.
 
 
-for target in ("fetch", "reference_check", "baselines", "lr_sweep", "pilot"):
+for target in ("fetch", "reference_check", "baselines", "lr_sweep", "frontier", "pilot"):
 
     rule:
         name:

@@ -130,12 +130,6 @@ rule sweep_learning_rates:
 
 rule lr_sweep:
     input:
-        expand(
-            f"{RUN_FOLDER}/lr_sweep.json",
-            preset=config["preset"],
-            backbone=PRESET["backbones"],
-            method=TRAINED_METHODS,
-            seed=SEEDS[0],
-        ),
+        search_files(TRAINED_METHODS),
         reference_check_files(),
     localrule: True

@@ -36,6 +36,7 @@ JOBS = {
     "cache_features": "slq.caching.build:build_feature_cache",
     "register_base": "slq.training.run_record:register_base",
     "train": "slq.jobs:train",
+    "interpolate": "slq.jobs:interpolate",
     "choose_learning_rate": "slq.training.lr_sweep:choose_learning_rate",
     "evaluate_retrieval": "slq.evaluation.retrieval:evaluate_retrieval",
     "evaluate_retention": "slq.evaluation.retention:evaluate_retention",
@@ -47,6 +48,7 @@ JOBS = {
     "count_gpu_hours": "slq.cost.ledger:write_ledger",
     "write_plan": "slq.claims.plan:write_plan",
     "forecast": "slq.cost.forecast_table:print_forecast",
+    "draw_frontier": "slq.reporting.frontier:draw_frontier",
     "render_tables": "slq.reporting.tables:render",
     "compile_pdf": "slq.reporting.pdf:compile_pdf",
     "draw_figures": "slq.reporting.figures:draw_figures",
@@ -109,6 +111,14 @@ def train(
         validate = build_recall_validator(settings)
         limits: dict[str, Any] = {"code_fingerprint": code_fingerprint, "time_limit_minutes": time_limit_minutes}
         run_training(settings, validate=validate, **limits, **arguments)
+
+
+def interpolate(settings: dict[str, Any], **arguments: Any) -> None:
+    """Interpolate a run with base, evaluated on the validation split."""
+    from slq.evaluation.validation import build_recall_validator
+    from slq.training.interpolation import interpolate_run
+
+    interpolate_run(settings, validate=build_recall_validator(settings), **arguments)
 
 
 def draw_queries(settings: dict[str, Any], top: Path, results: Path, data: Path, out: Path) -> None:

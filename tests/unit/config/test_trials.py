@@ -5,7 +5,7 @@ import pytest
 from slq.common.errors import SlqError
 from slq.config import job_settings
 from slq.config.loading import validate_config
-from slq.config.runs import first_learning_rates, method_entry, trial_name, tried_entry
+from slq.config.runs import entry_name, first_learning_rates, method_entry, trial_name
 from slq.training.run import run_key
 
 
@@ -42,7 +42,7 @@ def test_a_trial_differs_from_its_method_only_in_rate_and_name(config, method):
     """Settings of the run on its backbone included; a rate survives the way through the name."""
     rate = 3.7e-05
     trial = trial_name(method, rate)
-    assert tried_entry(trial) == tried_entry(method) == method
+    assert entry_name(trial) == entry_name(method) == method
     own, parent = (job_settings.train_settings(config, "mini-internvl", name) for name in (trial, method))
     assert own.pop("method") == trial and parent.pop("method") == method
     assert own.pop("variant_of") == parent.pop("variant_of", method)
@@ -80,3 +80,17 @@ def test_a_fault_of_a_search_is_told_by_its_key(raw_config, change, message):
     raw_config["presets"]["mini"]["lr_sweep"] |= change
     with pytest.raises(SlqError, match=message):
         validate_config(raw_config)
+
+
+def test_what_cannot_be_interpolated_with_base_is_refused_by_name(raw_config):
+    raw_config["presets"]["mini"]["frontier"]["interpolated"] = ["lora", "slq"]
+    with pytest.raises(SlqError, match=r"mini\.frontier\.interpolated\[1\] is 'slq', which cannot be interpolated"):
+        validate_config(raw_config)
+
+
+def test_the_frontier_has_the_methods_that_the_preset_runs(config):
+    config["presets"]["mini"]["methods"].remove("full_ft")
+    settings = job_settings.frontier_settings(config)
+    assert [point["name"] for point in settings["points"]] == ["lora", "slq"]
+    assert [point["fractions"] for point in settings["points"]] == [[0, 0.25, 0.5, 0.75, 1], []]
+    assert settings["methods"] == ["base", "lora", "slq"]

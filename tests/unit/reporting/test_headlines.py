@@ -34,6 +34,12 @@ RECALLS = {"metrics": {"t2i": {"R@1": 60.0, "R@5": 97.25}, "i2t": {"R@1": 1.0, "
             {"learning_rate": None, "next_rates": [], "edge": "lower"},
             "every rate diverged, at the edge",
         ),
+        (
+            "draw_frontier",
+            "frontier.json",
+            {"backbones": {"a": {"picked": {"lora": "lora/lr0.1", "slq": None}}}},
+            "picked a: lora/lr0.1, none",
+        ),
         ("evaluate_retrieval", "retrieval/mini-coco.json", RECALLS, "T2I R@5 mini-coco 97.2"),
         ("evaluate_retention", "retention/mini-mmmu.json", {"metrics": {"score": 96.6667}}, "mini-mmmu 96.7"),
         ("evaluate_blind", "blind/mini-ocrbench.json", {"metrics": {"score": 174.0}}, "mini-ocrbench 174"),

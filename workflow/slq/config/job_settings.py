@@ -23,6 +23,7 @@ from slq.config.runs import (
     of_method,
     variants,
 )
+from slq.methods.registry import BASE
 
 
 def synthetic_split_settings(config: Config, name: str, split: str) -> Config:
@@ -219,6 +220,24 @@ def lr_sweep_settings(config: Config, method: str) -> Config:
     """Build the settings for choosing a learning rate: the number of trials, and how far the grid may be extended."""
     sweep = active_preset(config)["lr_sweep"]
     return {"method": method, **{key: sweep[key] for key in ("rates", "factor", "extensions")}}
+
+
+def frontier_settings(config: Config) -> Config:
+    """Build the settings of the frontier: the layout, and per method its name, rate and fractions of interpolation.
+
+    Its methods are those of `frontier.methods` that the preset runs.
+    """
+    preset = active_preset(config)
+    frontier, methods = preset["frontier"], []
+    for name in (one for one in frontier["methods"] if one in preset["methods"]):
+        rate = method_entry(preset, name).hyperparameters["learning_rate"]
+        fractions = frontier["fractions"] if name in frontier["interpolated"] else []
+        methods.append({"name": name, "learning_rate": rate, "fractions": fractions})
+    return layout(config) | {
+        "methods": [BASE, *(method["name"] for method in methods)],
+        "points": methods,
+        "tolerance": frontier["tolerance"],
+    }
 
 
 def retrieval_settings(config: Config, backbone: str) -> Config:

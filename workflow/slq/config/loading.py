@@ -259,6 +259,13 @@ def _check_preset(key: str, preset: Config, config: Config) -> None:
             raise SlqError(f"config: {key}.hyperparameters.{method} is missing; {key}.methods lists {method}")
         for name in preset["backbones"] if method != BASE else ():
             _check_run(key, preset, config["backbones"][name], name, method)
+    frontier = preset["frontier"]
+    for index, name in enumerate(frontier["interpolated"]):
+        if not method_entry(preset, name).method.is_interpolable:
+            raise SlqError(
+                f"config: {key}.frontier.interpolated[{index}] is '{name}', which cannot be interpolated with base: "
+                "the method has no `interpolate` (docs/methods.md)"
+            )
     of_preset = config | {"preset": key.removeprefix("presets.")}
     for baseline_kind, entry in find_baselines(of_preset).values():
         baseline_kind.describe(of_preset, entry)

@@ -3,7 +3,8 @@
 A run has a backbone, a method and a seed. The method is a method of `slq.methods` or a variant of such a method. A
 variant is an entry of `hyperparameters` that names its method (`of`) and lists the hyperparameters that differ. A trial
 of the learning-rate search is a run of a method or variant at another learning rate. It has no entry, and its name is
-that of its folder, such as `slq/lr0.03`.
+that of its folder, such as `slq/lr0.03`. Likewise `lora/mix0.25` is the run of LoRA interpolated with base, with a
+quarter of its update.
 """
 
 from collections import defaultdict
@@ -23,7 +24,9 @@ MIN_SEEDS = 3  # with fewer seeds, a difference between methods is one of these 
 DISK_CACHE_MODES = ("features", "kv")  # values of `training.image_cache` that need a caching job before the run
 TABLE3 = REPOSITORY_ROOT / "paper_tables" / "reference" / "table3.csv"
 TRIAL = "/lr"  # between the name of a method or variant and the learning rate in the name of a trial
+MIX = "/mix"  # between the name of a method or variant and the fraction in the name of an interpolated run
 TRIAL_PATTERN = rf"{TRIAL}[-+.\de]+"  # the end of a trial's name, as a regular expression
+MIX_PATTERN = rf"{MIX}[.\d]+"
 LIGHTER = 0.65  # factor by which each further variant of a method is lighter
 
 
@@ -51,13 +54,13 @@ class MethodEntry:
 
 
 def method_entry(preset: Config, name: str) -> MethodEntry:
-    """Return a method, variant or trial of a preset."""
+    """Return a method, variant, trial or interpolated run of a preset."""
     entries: Config = preset["hyperparameters"]
-    if TRIAL in name:
-        of, _, rate = name.partition(TRIAL)
-        entry = method_entry(preset, of)
-        hyperparameters = entry.hyperparameters | {"learning_rate": float(rate)}
-        return replace(entry, name=name, hyperparameters=hyperparameters, label=f"{entry.label}, learning rate {rate}")
+    if name != entry_name(name):
+        entry, rate, fraction = method_entry(preset, entry_name(name)), name.split(TRIAL)[1:], name.split(MIX)[1:]
+        changed = {"learning_rate": float(rate[0])} if rate else {}
+        label = f"{entry.label}, {f'rate {rate[0]}' if rate else f'{fraction[0]} of its update'}"
+        return replace(entry, name=name, hyperparameters=entry.hyperparameters | changed, label=label)
     own = entries.get(name, {})
     method = find_method(own.get("of", name))
     if name == method.name:
@@ -75,9 +78,9 @@ def trial_name(method: str, learning_rate: float) -> str:
     return f"{method}{TRIAL}{learning_rate:g}"
 
 
-def tried_entry(name: str) -> str:
-    """Return the name of the method or variant that a trial is one of; any other name unchanged."""
-    return name.partition(TRIAL)[0]
+def entry_name(name: str) -> str:
+    """Return the name of the method or variant that a trial or interpolated run belongs to; other names unchanged."""
+    return name.partition("/")[0]
 
 
 def first_learning_rates(preset: Config, method: str) -> list[float]:
@@ -89,6 +92,21 @@ def first_learning_rates(preset: Config, method: str) -> list[float]:
     sweep, rate = preset["lr_sweep"], method_entry(preset, method).hyperparameters["learning_rate"]
     center, below = of_method(preset, sweep["center"], method, rate), sweep["rates"] // 2
     return [float(f"{center * sweep['factor'] ** (step - below):.2g}") for step in range(sweep["rates"])]
+
+
+def frontier_points(
+    method: str, learning_rate: float, trials: Sequence[Config], fractions: Sequence[float]
+) -> list[str]:
+    """List the runs of a method on the frontier: its own, its trials that did not diverge, and interpolated ones.
+
+    The trial at the method's own rate is the method's run, and so is the interpolation with the fraction 1.
+
+    Args:
+        trials: of the method's search (lr_sweep.json).
+    """
+    rates = [trial["learning_rate"] for trial in trials if trial["val"] is not None]
+    searched = [trial_name(method, rate) for rate in rates if rate != learning_rate]
+    return [method, *searched, *(f"{method}{MIX}{fraction:g}" for fraction in fractions if fraction != 1)]
 
 
 def _lighter(color: str, steps: int) -> str:
@@ -173,7 +191,7 @@ def _method_overrides(preset: Config, backbone: Config, method: str, section: st
 def of_method(preset: Config, entries: Mapping[str, Any], method: str, default: Any) -> Any:
     """Return the entry of a method or variant in a mapping; a variant without an entry has that of its method.
 
-    A trial has the entry of the method or variant that it is a trial of.
+    A trial or an interpolated run has the entry of the method or variant that it belongs to.
     """
-    method = tried_entry(method)
+    method = entry_name(method)
     return entries.get(method, entries.get(method_entry(preset, method).method.name, default))

@@ -33,6 +33,10 @@ class FullFineTuning(Method):
         backbone.inner.language_model.requires_grad_(True)
         return LastTokenRetriever(backbone)
 
+    def interpolate(self, name: str, initial: Any, trained: Any, fraction: float) -> Any:
+        """Interpolate each weight linearly (WiSE-FT, Wortsman et al. 2022); exact at 0 and 1."""
+        return initial.lerp(trained, fraction)
+
     def plan(self, hyperparameters: Mapping[str, Any], text: Any) -> ComputePlan:
         """Return a plan with gradients of all language-model weights, but none of the LM head."""
         return ComputePlan(num_trainable=text.num_parameters, trains_language_model=True)

@@ -49,6 +49,10 @@ class LowRankAdaptation(Method):
         backbone.model = get_peft_model(backbone.model, _peft_config(hyperparameters)).base_model.model
         return LastTokenRetriever(backbone)
 
+    def interpolate(self, name: str, initial: Any, trained: Any, fraction: float) -> Any:
+        """Scale the matrices B, and with them the updates B·A."""
+        return fraction * trained if ".lora_B." in name else trained
+
     def plan(self, hyperparameters: Mapping[str, Any], text: Any) -> ComputePlan:
         """Return a plan with gradients of the LoRA matrices and of the activations between them and the loss."""
         added = hyperparameters["rank"] * text.layers * text.lora_parameters_per_rank

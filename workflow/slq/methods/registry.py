@@ -102,6 +102,23 @@ class Method(ABC):
     def export(self, folder: ExportTarget, hyperparameters: Mapping[str, Any]) -> None:
         """Write the method's trained weights into an export."""
 
+    def interpolate(self, name: str, initial: Any, trained: Any, fraction: float) -> Any:
+        """Return a trained tensor whose effect on the backbone is scaled by a fraction; 0 is base, 1 is the run.
+
+        Args:
+            name: name of the tensor in the adapter.
+            initial, trained: the tensor before training, and after it.
+
+        Raises:
+            SlqError: the method has no path between base and a run. A method that has one overrides this.
+        """
+        raise SlqError(f"{self.name} cannot be interpolated with base (docs/methods.md); remove it from `interpolated`")
+
+    @property
+    def is_interpolable(self) -> bool:
+        """Whether a run can be interpolated with base."""
+        return type(self).interpolate is not Method.interpolate
+
     @property
     def trains(self) -> bool:
         """Whether the method trains any parameters; only base does not (zero-shot read-outs are not methods)."""

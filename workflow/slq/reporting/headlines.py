@@ -56,6 +56,15 @@ def lr_sweep_headline(outputs: Sequence[Path]) -> str:
     return f"{chosen}{f', at the edge: tries {further}' if further else ', at the edge' if search['edge'] else ''}"
 
 
+def frontier_headline(outputs: Sequence[Path]) -> str:
+    """State which run of each method is picked on each backbone."""
+    backbones = _read(_find(outputs, "frontier.json"))["backbones"]
+    picked = (
+        f"{name}: {', '.join(run or 'none' for run in one['picked'].values())}" for name, one in backbones.items()
+    )
+    return f"picked {'; '.join(picked)}"
+
+
 HEADLINES: dict[str, Headline] = {  # by rule
     "make_synthetic_split": split_headline,
     "import_local_split": split_headline,
@@ -63,6 +72,7 @@ HEADLINES: dict[str, Headline] = {  # by rule
     "prepare_split": split_headline,
     "train": training_headline,
     "choose_learning_rate": lr_sweep_headline,
+    "draw_frontier": frontier_headline,
     "evaluate_retrieval": retrieval_headline,
     "evaluate_baseline": retrieval_headline,
     "evaluate_retention": retention_headline,

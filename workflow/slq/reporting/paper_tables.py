@@ -51,6 +51,10 @@ LM_HEAD_NOTE = (
     "Param. of {} excludes an LM head that is not tied to the embedding, because no retrieval vector depends on it; "
     "the paper's numbers include it."
 )
+ONE_SET_NOTE = (
+    "Scores are those of the weights that also retrieve: one set of weights does both. If a tuned method's weights are "
+    "detached for generation, the answers are those of base."
+)
 MakeCell = Callable[[str, str], TableCell]  # of a backbone and a method
 ONE_RUN_NOTE = "Costs are per run. Base has no seed and only one run."
 
@@ -139,6 +143,7 @@ def table3(results: Results, paper: Paper) -> Table:
             *(LM_HEAD_NOTE.format(layout.labels[one]) for one in layout.methods if one == layout.cost_baseline),
             *((ONE_RUN_NOTE,) if layout.has_several_seeds else ()),
             *hours_note(hours),
+            *((ONE_SET_NOTE,) if layout.retention_datasets else ()),
             *origin_note(results),
             *disputed_notes(results),
             *filter(None, [relative_note(compare_base_scores(results, paper))]),

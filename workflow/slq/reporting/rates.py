@@ -91,7 +91,7 @@ def _search_cells(search: Record, used: TableCell) -> tuple[TableCell, ...]:
     """Build the cells of a search; `used` is the cell of the run's rate."""
     trials: list[dict[str, Any]] = search.value("trials")
     rates = [trial["learning_rate"] for trial in trials]
-    recalls = {trial["learning_rate"]: _mean_recall(trial["val"]) for trial in trials if trial["val"]}
+    recalls = {trial["learning_rate"]: mean_recall(trial["val"]) for trial in trials if trial["val"]}
     best = search.value("learning_rate")
 
     def number(value: float, formatter: Formatter) -> TableCell:
@@ -114,7 +114,7 @@ def _search_cells(search: Record, used: TableCell) -> tuple[TableCell, ...]:
     )
 
 
-def _mean_recall(recalls: dict[str, dict[str, float]]) -> float:
+def mean_recall(recalls: dict[str, dict[str, float]]) -> float:
     """Return the mean over directions and K of the recalls on val."""
     values = [value for of_direction in recalls.values() for value in of_direction.values()]
     return sum(values) / len(values)

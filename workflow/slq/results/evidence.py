@@ -16,8 +16,8 @@ def evidence(row: Any) -> pd.DataFrame | TableCell:
 
     Returns:
         For retrieval: the ranks of the number's variant (`slq.evaluation.rank_table`). For retention: one row per
-        question with its `id` and whether it `is_correct` according to the scorer that the tables print. In `attrs`,
-        `source` is the name of the file, and `inherits` tells whether the file belongs to another run.
+        question with its `id`, its `type`, and whether it `is_correct` according to the scorer that the tables print.
+        In `attrs`, `source` is the name of the file, and `inherits` tells whether the file belongs to another run.
 
     Raises:
         SlqError: the ranks or answers are incomplete, or the metrics file was computed from other ones
@@ -35,6 +35,7 @@ def evidence(row: Any) -> pd.DataFrame | TableCell:
         answers = read_scored_answers(row.path)
         judgements = answers.judgements()[record.text("scorer")]
         ids, is_correct = [item["id"] for item in answers.items], [one.is_correct for one in judgements]
-        table = pd.DataFrame({"id": ids, "is_correct": is_correct})
+        types = [item["type"] for item in answers.items]
+        table = pd.DataFrame({"id": ids, "type": types, "is_correct": is_correct})
     table.attrs |= {"source": source, "inherits": row.inherits}
     return table
