@@ -43,6 +43,25 @@ rule break_down:
     shell: "(echo loading; echo 'slq: error: config.yaml: seed is 1.5, expected a whole number') > {log}; exit 1"
 """
 
+# After the checkpoint, one more job is planned, as by a learning-rate search.
+GROWING = """
+def wanted(wildcards):
+    return open(checkpoints.choose.get().output[0]).read().split()
+
+rule all:
+    input: wanted
+
+checkpoint choose:
+    output: "chosen.txt"
+    log: "logs/choose.log"
+    shell: "echo 1.out 2.out > {output} 2> {log}"
+
+rule try_one:
+    output: "{number}.out"
+    log: "logs/{number}.log"
+    shell: "touch {output} 2> {log}"
+"""
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -111,6 +130,13 @@ def test_in_a_file_lines_are_plain_and_whole(folder):
     assert answer.returncode == 0 and "\x1b" not in answer.stderr and "\r" not in answer.stderr
     assert "so that this line does not fit into the terminal's width, 0." in answer.stderr
     assert "Training LoRA on InternVL-mini: T2I R@5 COCO 97.5, " in answer.stderr
+
+
+def test_jobs_that_a_search_adds_are_counted(folder):
+    (folder / "Snakefile").write_text(GROWING)
+    """Snakemake tells the new number with the end of the next job."""
+    lines = in_a_file(folder).stderr.splitlines()
+    assert [line[:5] for line in lines if line.startswith("[")] == ["[1/2]", "[2/2]", "[3/4]"]
 
 
 def test_a_second_call_says_that_nothing_is_due_and_no_more(folder):

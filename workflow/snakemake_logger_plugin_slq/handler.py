@@ -104,6 +104,7 @@ class LogHandler(LogHandlerBase):
         try:
             {
                 LogEvent.RUN_INFO: self._show_plan,
+                LogEvent.PROGRESS: self._count_jobs,
                 LogEvent.JOB_INFO: self._announce_job,
                 LogEvent.JOB_FINISHED: self._finish_job,
                 LogEvent.JOB_ERROR: self._show_failed_job,
@@ -130,6 +131,10 @@ class LogHandler(LogHandlerBase):
         self.num_jobs = record.stats["total"]
         if self.shows_jobs and not self.common_settings.dryrun:
             self._write([f"Jobs to run: {self.num_jobs}. Their output is in logs/."])
+
+    def _count_jobs(self, record: LogRecord) -> None:
+        """Update the number of jobs, to which a learning-rate search may have added some."""
+        self.num_jobs = record.total
 
     def _announce_job(self, record: LogRecord) -> None:
         """Record a job that is about to run; print it for a dry run, with reasons, or with --printshellcmds."""
