@@ -1,4 +1,4 @@
-"""Table G and the figure of the frontier."""
+"""Table H and the figure of the frontier."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,10 +42,10 @@ def describe_point(layout: ReportLayout, point: Mapping[str, Any]) -> str:
 
 
 def frontier_table(layout: ReportLayout, found: Mapping[str, Found], tolerance: float, source: str) -> Table:
-    """Build Table G: the numbers of every run on the frontier, and which of them are picked."""
+    """Build Table H: the numbers of every run on the frontier, and which of them are picked."""
     return Table(
         name=NAME,
-        number="G",
+        number="H",
         caption=f"Recall against retention. {describe_runs(layout)}",
         stubs=("Run",),
         columns=(
