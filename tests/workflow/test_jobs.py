@@ -18,9 +18,12 @@ from slq import jobs
 from slq.common.files import read_json
 
 # `all`, and the targets that are made only on request.
-TARGETS = ("all", "lr_sweep", "frontier", "claims", "report", "compare", "forecast", "reference_check")
+TARGETS = ("all", "plan", "lr_sweep", "frontier", "claims", "report", "compare", "forecast", "reference_check")
 # Jobs whose function passes its arguments to another function with more parameters.
-WITHIN = {"train": "slq.training.run.run_training"}
+WITHIN = {
+    "train": "slq.training.run.run_training",
+    "interpolate": "slq.training.interpolation.interpolate_run",
+}
 RESOURCES = {"num_threads": 2, "num_processes": 1, "time_limit_minutes": 30.0}
 OWN = {  # datasets that are in no preset: a user's folder, and queries for images of another dataset
     "mine": {"label": "mine", "kind": "retrieval", "local_dir": "mine", "paper_column": "mine"},
