@@ -134,7 +134,7 @@ def test_differences_are_of_the_picked_runs_and_one_seed_decides_nothing(lab):
     for one in found["differences"]:
         expected = point("slq", found)["recalls"][f"c {one['direction']}"]
         expected -= point("lora/lr0.3", found)["recalls"][f"c {one['direction']}"]
-        assert one["value"] == pytest.approx(expected) and one["verdict"] == "this run only"
+        assert one["value"] == pytest.approx(expected) and one["verdict"].startswith("this run only")
 
 
 def test_without_a_run_within_the_tolerance_it_says_so(lab):

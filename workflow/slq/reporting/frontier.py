@@ -16,7 +16,6 @@ import pandas as pd
 from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json
 from slq.config.runs import frontier_points
-from slq.evaluation.seed_differences import add_seed_spread
 from slq.methods.registry import BASE
 from slq.reporting.frontier_output import draw_panels, frontier_table, write_table
 from slq.reporting.interval_tables import DIRECTION_LABELS
@@ -127,8 +126,8 @@ def read_point(results: Results, backbone: LayoutEntry, name: str, method: str) 
             cell = results.cell(backbone.name, name, "retrieval", dataset.name, METRIC, direction)
             recalls[f"{dataset.name} {direction}"] = float(require_number(name, backbone, cell).value or 0)
     for dataset in layout.retention_datasets:
-        answers = results.evidence(backbone.name, name, "retention", dataset.name)
-        halves.append(split_accuracy(dataset.name, require_number(name, backbone, answers)))
+        answers = require_number(name, backbone, results.evidence(backbone.name, name, "retention", dataset.name))
+        halves += [split_accuracy(dataset.name, table) for table in answers.values()]  # of the only seed
     runs = [run.record for run in results.records("run") if run.method == name]
     val = runs[0].value("val")
     return FrontierPoint(
@@ -193,8 +192,8 @@ def compare_points(
         if isinstance(pairs, TableCell):
             raise SlqError(f"the frontier cannot compare {proposed.name} with {other.name}: {pairs.reason}")
         for direction in DIRECTION_LABELS:
-            one = add_seed_spread(pairs[direction, METRIC].difference, [pairs[direction, METRIC].difference.value])
-            verdict = describe_difference(one, layout.labels[proposed.method]) if one.decides else "this run only"
+            one = pairs[direction, METRIC].difference
+            verdict = describe_difference(one, layout.labels[proposed.method])
             numbers = {key: getattr(one, key) for key in ("value", "low", "high", "p")}
             place = {"against": other.method, "dataset": dataset.name, "direction": direction, "metric": METRIC}
             compared.append(place | numbers | {"verdict": verdict})

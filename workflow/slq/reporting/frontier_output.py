@@ -46,7 +46,7 @@ def frontier_table(layout: ReportLayout, found: Mapping[str, Found], tolerance: 
     return Table(
         name=NAME,
         number="H",
-        caption=f"Recall against retention. {describe_runs(layout)}",
+        caption=f"Recall against retention. {describe_runs(layout, '')}",
         stubs=("Run",),
         columns=(
             Column("val", ("Val",)),
