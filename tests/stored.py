@@ -119,7 +119,7 @@ class Runs:
         types = {"open": {"n": 40, "score": 100.0, "chance": 20.0}, "choice": {"n": 160, "score": 0.0, "chance": 25.0}}
         benchmark = "ocrbench" if name == "ocrbench" else "realworldqa"
         content = {"schema": SCHEMA, "benchmark": benchmark, "scorer": "vlmevalkit-exact-2"}
-        content |= {"metrics": {"score": score, "accuracy": score}}
+        content |= {"metrics": {"score": score, "accuracy": score}, "scores": {"vlmevalkit-exact-2": score}}
         content |= {"types": types, "chance": 24.0, "n": {"items": 200}, "inputs": {}}
         write_json(self.folder(backbone, method) / kind / f"{name}.json", content)
 

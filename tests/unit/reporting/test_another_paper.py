@@ -114,9 +114,11 @@ def test_four_files_of_another_paper_are_enough(paper):
     columns = {column for table, _, column in cells if table == "table3"}
     assert columns == {"dim", "parameters", "hours", "quiz", "books t2i R@5", "books i2t R@5"}
 
+    base_check = paper / "results/invented/base_check.json"
+    run_on(paper, "check_base_scores", "results", "reference", values=layout, out=base_check)
     write_json(paper / "results/invented/compare/paper.json", compared())
     files = {"audit": paper / "paper_tables/audit.json", "figures": []}
-    run_on(paper, "write_page", "results", "templates", values=layout, out=out, **files)
+    run_on(paper, "write_page", "results", "templates", values=layout | {"plan": "0" * 64}, out=out, **files)
     page = (out / "report.html").read_text()
     assert "Of the paper&#39;s 2 claims: 2 supported." in page and "SLQ answers more of the quiz than LoRA." in page
     assert not re.search("COCO|Flickr|MMMU", page.partition("<body>")[2].replace("SLQ: Bridging", ""))

@@ -86,7 +86,8 @@ def train_step_settings(
             "with queries"
         )
     images, texts = size["images"]["train"], size["texts"]["train"]
-    methods = [name for name in preset["hyperparameters"] if name == method_entry(preset, name).method.name]
+    entries = {name: one for name, one in preset["hyperparameters"].items() if name in preset["methods"]}
+    methods = [name for name in entries if name == method_entry(preset, name).method.name]
     training = {name: merge_training_settings(preset, entry, name) for name in methods}
     own = training[config["proposed_method"]]
     batch = batch or (own["batch_size"] if whole_step else BENCH_BATCH)
@@ -103,7 +104,7 @@ def train_step_settings(
         "pairs": texts * preset["training"]["epochs"],
         "pixels": size["pixels"],
         "queries": queries,
-        "hyperparameters": {name: one for name, one in preset["hyperparameters"].items() if name in preset["methods"]},
+        "hyperparameters": entries,
         "temperature": preset["training"]["temperature"],
         "prompt_overhead_tokens": accounting["prompt_overhead_tokens"],
         "devices": {name: device.get("peak_tflops") for name, device in accounting["devices"].items()},

@@ -123,6 +123,8 @@ def _extended_preset(presets: Config, name: str, extending: list[str]) -> Any:
     if parent in [*extending, name]:
         raise SlqError(f"{where}, which extends {name} itself; remove one `extends` and write out its settings")
     merged = deepcopy(_extended_preset(presets, parent, [*extending, name]))
+    if not isinstance(merged, dict):
+        raise SlqError(f"config: presets.{parent} is {merged!r}, and {name} extends it; expected the keys of a preset")
     _merge_into({key: value for key, value in preset.items() if key != "extends"}, merged)
     return merged
 

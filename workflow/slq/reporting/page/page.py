@@ -15,7 +15,7 @@ from slq.reporting.page import environment, summary
 from slq.reporting.page.environment import DASH
 from slq.reporting.page.plans import read_result_plans
 from slq.results.cells import FORMATTERS, format_integer, format_one_decimal, with_sign
-from slq.results.layout import parse_layout
+from slq.results.layout import ReportLayout, parse_layout
 from slq.results.load import Results
 from slq.results.paper import COST_COLUMNS
 from slq.results.record import read_record
@@ -74,9 +74,6 @@ def write_page(
     claims = _read_stage_output(folder / "claims.json", "claims")
     base_check = _read_stage_output(folder / "base_check.json", "checks")
     comparison = _read_stage_output(folder / "compare" / "paper.json", "cells")
-    proposed = parsed_layout.labels[parsed_layout.proposed_method]
-    names = [name for name in TABLE_TITLES if name != CONTROLS_TABLE or parsed_layout.controls]
-    titles = {name: TABLE_TITLES[name].format(proposed=proposed) for name in names}
     ledger_totals, ledger_file = environment.sum_ledger(preset_results)
     jinja = html_environment(templates, results, out)
     jinja.filters |= {
@@ -101,7 +98,7 @@ def write_page(
         kinds=summary.CSS_CLASSES,
         tables=[
             {"title": title, "body": read_table_section(out, name), "open": name in OPEN_TABLES}
-            for name, title in titles.items()
+            for name, title in list_table_titles(parsed_layout).items()
         ],
         hours=read_table_section(out, HOURS_TABLE),
         figures=[_embed_figure(path, out) for path in figures],
@@ -111,6 +108,13 @@ def write_page(
         **environment.build_provenance(preset_results),
     )
     write_text(out / "report.html", text)
+
+
+def list_table_titles(layout: ReportLayout) -> dict[str, str]:
+    """Return the titles of the page's tables, by name and in order."""
+    proposed = layout.labels[layout.proposed_method]
+    names = [name for name in TABLE_TITLES if name != CONTROLS_TABLE or layout.controls]
+    return {name: TABLE_TITLES[name].format(proposed=proposed) for name in names}
 
 
 def _read_stage_output(path: Path, key: str) -> dict[str, Any]:
