@@ -102,7 +102,7 @@ def test_rows_stand_in_the_order_of_the_layout_and_stand_ins_are_named(results: 
     assert left.get_ylim()[0] > left.get_ylim()[1]  # the first row is the highest
     assert [axes.get_title("left") for axes in (left, right)] == ["SLQ \u2212 LoRA", "SLQ \u2212 Full FT"]
     note = " ".join(figure.texts[-1].get_text().split())
-    assert "The paper's margins are those that ours stand for: A for InternVL3-1B, C for coco." in note
+    assert "The paper's margins are those that ours stand for: A for InternVL3-1B, C for COCO." in note
 
 
 def test_missing_runs_are_named(results: Path) -> None:

@@ -24,7 +24,7 @@ from slq.config.cost_settings import paper_audit_settings
 from slq.config.loading import validate_config
 from slq.reporting.comparison.output import write_comparison
 from slq.reporting.figures import draw_figures
-from slq.reporting.page.page import write_page
+from slq.reporting.page.page import FIGURE_TITLES, write_page
 from slq.reporting.page.summary import answer
 from slq.reporting.tables import render
 from slq.results.checks import VERDICTS
@@ -32,7 +32,7 @@ from slq.results.ledger import COLUMNS
 from stored import H200, PAPER, REFERENCE, ROOT, TEMPLATES, Runs
 
 PLAN = "0123456789abcdef" * 4
-FIGURES = ("recall", "retention", "training")
+FIGURES = ("margins", "recall", "retention", "training")
 LINE = {"backbone": "InternVL3-1B", "method": "slq", "seed": 1, "stage": "train", "device": "NVIDIA H200", "devices": 8}
 SEEDS = [1, 2, 3]
 LAYOUT = PAPER | {"seeds": SEEDS}
@@ -152,6 +152,13 @@ def test_nothing_comes_from_elsewhere(folder):
     assert "<script" not in text and "http:" not in text and "https:" not in text and "@import" not in text
     assert "url(" not in text and not re.search(r'\bon\w+="', text)
     assert all(picture.startswith("data:image/svg+xml;base64,") for picture in re.findall(r'src="([^"]*)', text))
+
+
+def test_the_margins_are_the_first_figure_and_stand_before_the_claims(page):
+    shown = [own.get("alt") or own.get("id") for name, own in page.tags if name in ("img", "h2")]
+    assert shown[:2] == [FIGURE_TITLES["margins"], "claims"]
+    figures = shown[shown.index("figures") + 1 :][: len(FIGURES) - 1]
+    assert figures == [FIGURE_TITLES[name] for name in FIGURES[1:]]
 
 
 def test_the_answer_stands_on_top(folder, page):

@@ -7,6 +7,7 @@ from slq.methods.registry import BASE
 from slq.reporting.charts import HIGH, LOW, Chart, Panel, Point, RunKey, points_to_dataframe
 from slq.reporting.interval_tables import DIRECTION_LABELS
 from slq.reporting.method_comparison import SIGNIFICANCE_LEVEL, compare_methods
+from slq.reporting.recalls import DATASET_LABELS
 from slq.results.cells import TableCell, count_decimals
 from slq.results.layout import LayoutEntry, ReportLayout
 from slq.results.load import Results, as_rows
@@ -38,7 +39,7 @@ def margins_chart(results: Results, paper: Paper) -> Chart:
         for (backbone, dataset), (direction, label) in product(places, DIRECTION_LABELS.items())
     }
     entries = dict.fromkeys(one for place in places for one in place if one.paper_name and not one.is_from_paper)
-    stand_ins = ", ".join(f"{one.label} for {one.paper_name}" for one in entries)
+    stand_ins = ", ".join(f"{one.label} for {DATASET_LABELS.get(one.paper_name, one.paper_name)}" for one in entries)
     note = f"The paper's margins are those that ours stand for: {stand_ins}." if stand_ins else ""
     return Chart("margins", tuple(panels), note, labels)
 

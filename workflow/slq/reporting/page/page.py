@@ -38,6 +38,7 @@ TABLE_TITLES = {
 }
 OPEN_TABLES = ("table1", "table3")
 HOURS_TABLE = "gpu_hours"
+LEAD_FIGURE = "margins"  # is right below the answer
 FIGURE_TITLES = {
     "margins": "Recall at 5 minus that of each other method: the paper's margins, and ours with 95 % intervals",
     "recall": "Text-to-image recall against training costs in device hours",
@@ -101,7 +102,8 @@ def write_page(
             for name, title in list_table_titles(parsed_layout).items()
         ],
         hours=read_table_section(out, HOURS_TABLE),
-        figures=[_embed_figure(path, out) for path in figures],
+        lead_figures=[_embed_figure(path, out) for path in figures if path.stem == LEAD_FIGURE],
+        figures=[_embed_figure(path, out) for path in figures if path.stem != LEAD_FIGURE],
         spent=ledger_totals,
         ledger=ledger_file,
         audit=_read_stage_output(audit, "findings"),
