@@ -10,7 +10,7 @@ RETRIEVAL = ("mini-flickr30k", "mini-coco")
 
 @pytest.mark.parametrize("name", ["mini-clip", "mini-blip"])
 def test_a_small_dual_encoder_finds_unseen_scenes(name):
-    assert read("baselines", name, "retrieval", "mini-coco.json")["metrics"]["t2i"]["R@5"] >= 80
+    assert read("baselines", name, "retrieval", "mini-coco.json")["metrics"]["t2i"]["R@5"] >= 60
 
 
 @pytest.mark.parametrize("benchmark", RETRIEVAL)
