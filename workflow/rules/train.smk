@@ -119,13 +119,17 @@ rule sweep_learning_rates:
         last_round,
     output:
         "results/{preset}/{backbone}/{method}/seed{seed}/lr_sweep.json",
+    log:
+        "logs/{preset}/sweep_learning_rates/{backbone}.{method}.seed{seed}.log",
     wildcard_constraints:
         **trained_runs(),
     localrule: True
+    conda:
+        "../../envs/slq.yaml"
     message:
         "Storing the learning-rate search of {wildcards.method} on {wildcards.backbone}"
     shell:
-        "cp {input} {output}"
+        "cp {input} {output} 2> {log}"
 
 
 rule lr_sweep:
