@@ -1,14 +1,16 @@
 """Tests of Snakemake's screen output (logger plugin `slq`) on a terminal of 120 columns and in a file."""
 
+import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from snakemake_logger_plugin_slq.handler import find_error, format_seconds
+from snakemake_logger_plugin_slq.handler import LogHandler, RunningJob, find_error, format_seconds
 from snakemake_logger_plugin_slq.words import Words
 from terminal import COLUMNS, every_line, last_lines, run_on_a_terminal
 
@@ -218,6 +220,26 @@ def test_of_a_failed_job_on_a_cluster_its_message_or_slurms_reason_is_shown(rule
         if text is not None:
             (tmp_path / name).write_text(text)
     assert find_error([tmp_path / "rule.log", tmp_path / "3.log"]) == shown
+
+
+def test_of_a_job_that_slurm_refuses_its_reason_is_shown_and_no_log_of_an_earlier_call(tmp_path):
+    log = tmp_path / "train.log"
+    log.write_text("slq: error: of yesterday\n")
+    began = log.stat().st_mtime + 3600
+    shown = []
+    handler = SimpleNamespace(
+        running={7: RunningJob("Training", "train", [], log, None, began)},
+        _write=lambda lines, **style: shown.extend(lines),
+    )
+    refusal = "SLURM sbatch failed. The error message was 'sbatch: error: invalid partition specified: gpu'."
+    message = f"{refusal}\n    sbatch call:\n        sbatch --parsable\n"
+    record = SimpleNamespace(jobid=7, rule_name="train", rule_msg=message, log=[str(log)])
+    LogHandler._show_failed_job(handler, record)
+    assert shown == ["FAILED: Training (rule train)", refusal]
+    os.utime(log, (began + 1, began + 1))
+    handler.running[7] = RunningJob("Training", "train", [], log, None, began)
+    LogHandler._show_failed_job(handler, record)
+    assert shown[3] == "slq: error: of yesterday" and shown[4].startswith("log: ")
 
 
 def test_only_whole_names_become_labels():

@@ -32,6 +32,7 @@ use rule judge_claims as check_base_scores with:
         out=BASE_CHECK,
     log:
         "logs/{preset}/check_base_scores.log",
+    localrule: True
     params:
         job=job_call(
             "check_base_scores",

@@ -170,13 +170,19 @@ class LogHandler(LogHandlerBase):
         self._write(remarks, indent=" " * len(count), color="yellow")
 
     def _show_failed_job(self, record: LogRecord) -> None:
-        """Print the error message of a failed job, and the path of its log."""
+        """Print the error message of a failed job, and the path of its log.
+
+        A job that was not started, such as one that Slurm refuses, has no log, or that of an earlier call; the message
+        is then the executor's, without the call of `sbatch` below it.
+        """
         job = self.running.pop(record.jobid, None)
         self.failed = True
         title = job.title if job else record.rule_name
         self._write([f"FAILED: {title} (rule {record.rule_name})"], color="red")
         logs = [Path(path) for path in record.log]
-        self._write(find_error(logs), indent="    ", color="red")
+        logs = [path for path in logs if path.exists() and (job is None or path.stat().st_mtime >= job.began)]
+        reason, _, _ = (record.rule_msg or "").partition("\n    ")
+        self._write(find_error(logs) or reason.splitlines(), indent="    ", color="red")
         self._write([f"log: {os.path.relpath(path)}" for path in logs], indent="    ")
 
     def _show_remark(self, record: LogRecord) -> None:

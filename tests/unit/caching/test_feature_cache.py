@@ -188,7 +188,7 @@ def test_a_run_that_is_to_read_a_store_must_be_told_where(slice_):
 
 def test_only_another_order_is_another_run():
     keys = {
-        image_cache: run_key({"training": {"image_cache": image_cache}}, 1, {}, "code")
+        image_cache: run_key({"method": "slq", "training": {"image_cache": image_cache}}, 1, {}, "code")
         for image_cache in ("none", "features", "kv", "batch")
     }
     assert len({keys[image_cache] for image_cache in ("none", "features", "kv")}) == 1

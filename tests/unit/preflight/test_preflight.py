@@ -83,6 +83,7 @@ def test_the_plan_is_snakemakes_own(plan, pristine):
     assert {job.rule for job in plan.jobs if job.local} >= {"fetch_source", "render_tables"}
     local = {"fetch_source", "render_tables", "draw_figures", "count_gpu_hours"}
     assert not {job.rule for job in plan.submitted} & local
+    assert all(job.minutes > 0 for job in plan.submitted), "a site may refuse a job without a time limit"
     (job,) = (
         job for job in plan.jobs if (job.backbone, job.method) == ("InternVL3-8B", "full_ft") and job.rule == "train"
     )
@@ -255,6 +256,9 @@ def test_what_is_fetched_and_what_a_person_brings(raw_config, tmp_path, monkeypa
     assert found["sources"][0] == "--" and "--cores all fetch --config preset=paper" in found["sources"][1]
     assert f"missing, {space}: InternVL3-1B, " in found["sources"][1]
     assert told("paper", offline=True)["sources"][0] == "!!"
+    own = checks.check_sources(raw_config, "paper", missing, False, ["config.yaml", "my own.yaml"]).advice
+    assert "fetch --config preset=paper --configfile config.yaml 'my own.yaml'." in own
+    assert own.endswith("slq sources --preset paper --config config.yaml --config 'my own.yaml'")
     copies.place(
         tmp_path, *(f"scratch/{place}/manifest.json" for place, _ in list_fetched_sources(raw_config, "paper"))
     )
@@ -310,4 +314,4 @@ def test_a_machine_without_slurm_is_told_and_the_rest_is_printed(plan, pristine,
 def test_a_preset_that_is_not_there_is_one_message(pristine, monkeypatch, capsys):
     monkeypatch.chdir(pristine)
     assert main(["doctor", "--preset", "papers"]) == 1
-    assert "--preset papers: no such preset; expected one of mini, paper" in capsys.readouterr().err
+    assert "--preset papers: no such preset; expected one of mini, mini-evidence, paper, paper-decisive" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections import Counter
@@ -201,20 +202,31 @@ def check_local_data(config: Config, preset: str, missing: Sequence[str]) -> Ite
     return (Finding(ERROR, "data", text, how) for text, how in missing_paths.items())
 
 
-def check_sources(config: Config, preset: str, missing: Sequence[str], offline: bool) -> Finding:
-    """Report which sources have to be fetched, and on which host."""
+def check_sources(
+    config: Config, preset: str, missing: Sequence[str], offline: bool, files: Sequence[str] = ()
+) -> Finding:
+    """Report which sources have to be fetched, and on which host.
+
+    Args:
+        files: the configuration files, if the commands of the advice need to name them.
+    """
     num_sources = len(list_fetched_sources(config, preset))
     progress = f"{num_sources - len(missing)} of {num_sources} fetched"
     if not missing:
         text = f"{progress} completely: the run needs no network" if num_sources else "this preset fetches no source"
         return Finding(OK, "sources", text)
     text = f"{progress}; missing, {sources_disk_space(config, missing)}: {', '.join(missing)}"
-    command = f"snakemake --cores all fetch --config preset={preset}"
+    configfiles, configs = (
+        ["--configfile", *files] * bool(files),
+        [part for file in files for part in ("--config", file)],
+    )
+    command = shlex.join(["snakemake", "--cores", "all", "fetch", "--config", f"preset={preset}", *configfiles])
     if offline:
         advice = f"HF_HUB_OFFLINE is set on this host; on a host with internet access to this folder, run {command}"
         return Finding(ERROR, "sources", text, advice)
+    terms = shlex.join(["slq", "sources", "--preset", preset, *configs])
     advice = f"the run fetches them on this host, which needs internet; or run on a host with internet: {command}"
-    return Finding(NOTE, "sources", text, f"{advice}. Terms to accept: slq sources --preset {preset}")
+    return Finding(NOTE, "sources", text, f"{advice}. Terms to accept: {terms}")
 
 
 def check_disk(scratch: Path, sources: DiskSpace, largest_training_gb: float, all_trainings_gb: float) -> Finding:

@@ -63,7 +63,8 @@ def run_preflight(files: Sequence[Path], preset: str, options: Sequence[str]) ->
         options: options of the snakemake command: its profiles and default resources.
     """
     config = load_merged_config(files, preset)
-    configfile_options = ["--configfile", *map(str, files)] if list(files) != [Path("config.yaml")] else []
+    named_files = [] if list(files) == [Path("config.yaml")] else [*map(str, files)]
+    configfile_options = ["--configfile", *named_files] if named_files else []
     snakemake_options = ["--cores", "all", *options, "--config", f"preset={preset}", *configfile_options]
     findings: list[Finding] = []
     try:
@@ -79,7 +80,7 @@ def run_preflight(files: Sequence[Path], preset: str, options: Sequence[str]) ->
     findings.append(check_disk(scratch, sources_gb, cost.largest_training_gb, cost.all_trainings_gb))
     findings.append(check_writable([*map(Path, OUTPUT_FOLDERS), scratch]))
     findings += check_local_data(config, preset, missing)
-    findings.append(check_sources(config, preset, missing, is_offline()))
+    findings.append(check_sources(config, preset, missing, is_offline(), named_files))
     if plan is not None:
         findings.append(check_gpu_hours(plan, cost, config["presets"][preset]["forecast"]["device"]))
     page = [line for finding in findings for line in format_finding(finding)]
