@@ -201,7 +201,7 @@ def test_what_a_method_trains_is_code_of_its_own_runs(tmp_path):
 
 def test_the_loss_is_code_of_trainings_and_of_no_evaluation(tmp_path):
     due = changed(package(tmp_path, **{"training/loss": ("def info_nce", "MORE = 1\n\n\ndef info_nce")}))
-    assert due == {"train", "pretrain_encoder"}
+    assert due == {"train", "interpolate", "pretrain_encoder"}
 
 
 def test_a_scorer_generates_no_answer(tmp_path):
