@@ -236,13 +236,16 @@ def test_a_seed_added_gives_other_numbers_and_leaves_what_was_there(edited):
 
 DRAWN = ("recall.*", "retention.*", "training.*", "figures.csv")
 TYPESET = {"render_tables": 1, "compile_pdf": 1, "write_page": 1, "all": 1}
-JUDGED = {"judge_claims": 1, "check_base_scores": 1, "compare_paper": 1}
+BASE_CHECKED = {"check_base_scores": 1}  # due if the scores of base, or code that reads them, may have changed
+JUDGED = {"judge_claims": 1, "compare_paper": 1}
 AUDITED = {"paper_audit": 1}  # due after changes of the forecast's settings or of code that reads results
-RENDERED = {"draw_figures": 1, **TYPESET, **JUDGED}
+DECIDED = {"draw_figures": 1, **TYPESET, **JUDGED}
+RENDERED = {**DECIDED, **BASE_CHECKED}
 FOUND = {"draw_queries": 1, **RENDERED}  # retrieved items may have changed
 ASKED = {"evaluate_retention": 1, "check_equivalence": 1, "evaluate_blind": 1, "count_gpu_hours": 1}
 EVALUATED = {"evaluate_retrieval": 2, **ASKED, **FOUND}
-RETRAINED = {"train": 1, "evaluate_retrieval": 1, "check_equivalence": 1, "count_gpu_hours": 1, **FOUND}
+RETRAINED = {"train": 1, "evaluate_retrieval": 1, "check_equivalence": 1, "count_gpu_hours": 1, "draw_queries": 1}
+RETRAINED |= DECIDED
 
 
 def append(path, text):
@@ -265,7 +268,7 @@ CONFIG_EDITS = {
     "another method's learning rate": (mini(hyperparameters={"lora": {"learning_rate": 0.02}}), {}),
     "negatives of the same image": (
         mini(training={"mask_same_image": True}),
-        RETRAINED | {"register_base": 1, "evaluate_retrieval": 2, **ASKED},
+        RETRAINED | {"register_base": 1, "evaluate_retrieval": 2, **ASKED, **BASE_CHECKED},
     ),
     "a question's length": (mini(evaluation={"max_new_tokens": 4}), {**ASKED, **RENDERED}),
     "how images of questions are cut": (
@@ -274,7 +277,7 @@ CONFIG_EDITS = {
     ),
     "a longer proof": (
         mini(evaluation={"equivalence_items": 64}),
-        {"check_equivalence": 1, "count_gpu_hours": 1, **RENDERED},
+        {"check_equivalence": 1, "count_gpu_hours": 1, **DECIDED},
     ),
     "a printed scorer": (
         mini(evaluation={"scorers": {"realworldqa": "first-letter-1"}}),
@@ -326,7 +329,7 @@ CODE_EDITS = {
         {"pretrain_backbone": 1, "register_base": 1, "cache_features": 1, "train": 1, **EVALUATED},
     ),
     "an adapter of another family": ("workflow/slq/models/families/qwen3_vl.py", "\nMORE = 1\n", {}),
-    "a method": ("workflow/slq/methods/slq.py", "\nMORE = 1\n", RETRAINED | AUDITED),
+    "a method": ("workflow/slq/methods/slq.py", "\nMORE = 1\n", RETRAINED | AUDITED | BASE_CHECKED),
     "another method": ("workflow/slq/methods/lora.py", "\nMORE = 1\n", {"count_gpu_hours": 1, **FOUND, **AUDITED}),
     "a table": (
         "workflow/slq/reporting/paper_tables.py",
