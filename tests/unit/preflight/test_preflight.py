@@ -314,4 +314,4 @@ def test_a_machine_without_slurm_is_told_and_the_rest_is_printed(plan, pristine,
 def test_a_preset_that_is_not_there_is_one_message(pristine, monkeypatch, capsys):
     monkeypatch.chdir(pristine)
     assert main(["doctor", "--preset", "papers"]) == 1
-    assert "--preset papers: no such preset; expected one of mini, mini-evidence, paper, paper-decisive" in capsys.readouterr().err
+    assert "--preset papers: no such preset; expected one of mini, mini-evidence, paper" in capsys.readouterr().err

@@ -88,7 +88,7 @@ def test_a_file_laid_over_counts(table, tmp_path):
 
 def test_a_preset_or_file_that_is_not_there_is_one_message(pristine, tmp_path, capsys):
     faults = [
-        (["--preset", "papr"], "--preset papr: no such preset; expected one of mini, mini-evidence, paper, paper-decisive"),
+        (["--preset", "papr"], "--preset papr: no such preset; expected one of mini, mini-evidence, paper"),
         (["--config", "no.yaml"], "no.yaml"),
     ]
     for arguments, words in faults:
