@@ -118,7 +118,7 @@ def test_without_disputed_items_a_metrics_file_is_what_it_was(ten, tmp_path):
     write_answers(tmp_path / "mine.json", "mmmu", "vlmevalkit-exact-2", answered)
     before = read_json(tmp_path / "mine.json")
     write_retention_results(tmp_path, ASKED, answered, {"dataset": "of the dataset"}, split.source_commits)
-    assert read_json(tmp_path / "mmmu.json") == before | {"origin": [ORIGIN]}
+    assert read_json(tmp_path / "mmmu.json") == before | {"origin": [ORIGIN], "plan": None}
 
 
 def test_a_disputed_item_that_the_set_does_not_have_stops_before_anything_is_asked(ten):

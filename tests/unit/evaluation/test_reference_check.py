@@ -36,7 +36,7 @@ def data(tmp_path_factory):
     """Test split of a synthetic dataset, the one that the slice draws: scenes 112 to 127."""
     folder = tmp_path_factory.mktemp("data")
     settings = {"dataset": "mini-coco", "split": "test", "hub_layout": None, "style": "filled", "words": "plain"}
-    draw_split({**settings, "first": 112, "count": 16, "families": False, "seed": 7}, folder / "mini-coco" / "test")
+    draw_split({**settings, "first": 112, "count": 16, "families": True, "seed": 7}, folder / "mini-coco" / "test")
     return folder
 
 
@@ -233,7 +233,7 @@ def test_the_workflow_fetches_the_model_and_checks_it(with_reference_encoder, sn
 
 STAND_IN = ROOT / "tests" / "reference_check" / "stand_in.py"
 LEARNING = ["mini-coco/train", "mini-coco/val"]
-LEARN = {"train", "sweep_learning_rates", "cache_features"}  # the long jobs
+LEARN = {"train", "cache_features"}  # the long jobs
 METHODS = ("full_ft", "lora", "slq")
 CHECKS = {"check_reference_recalls": "reference_check", "audit": "audit"}  # the file of each job
 TARGETS = [f"results/mini/{name}.json" for name in CHECKS.values()]

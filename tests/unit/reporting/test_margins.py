@@ -105,6 +105,13 @@ def test_rows_stand_in_the_order_of_the_layout_and_stand_ins_are_named(results: 
     assert "The paper's margins are those that ours stand for: A for InternVL3-1B, C for COCO." in note
 
 
+def test_a_method_that_the_paper_lacks_has_no_panel(results: Path) -> None:
+    row = {"name": "mine", "label": "Mine", "color": "#000000", "changes_backbone": True}
+    layout = LAYOUT | {"methods": [*LAYOUT["methods"], "mine"], "rows": [*LAYOUT["rows"], row]}
+    assert "mine" in parse_layout(layout).other_methods
+    assert [panel.key for panel in chart_of(results, layout).panels] == ["lora", "full_ft"]
+
+
 def test_missing_runs_are_named(results: Path) -> None:
     for path in Runs(results, "mini", 2).folder("a", "lora").rglob("c.*"):
         path.unlink()

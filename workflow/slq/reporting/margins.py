@@ -18,14 +18,15 @@ PAPER, DECIDED, UNDECIDED = "paper", "decided", "undecided"  # parts of a row, b
 
 
 def margins_chart(results: Results, paper: Paper) -> Chart:
-    """Collect the margins over each other method, with a row per backbone, retrieval dataset and direction.
+    """Collect the margins over each other method of the paper, with a row per backbone, retrieval dataset and direction.
 
     The part of a point is PAPER for the paper's margin, DECIDED or UNDECIDED for ours, and LOW or HIGH for the ends of
     its interval. Ours is undecided if it is not told apart from zero, or has fewer than MIN_SEEDS seeds.
     """
     layout, panels, lacking = results.layout, [], _lacking_runs(results)
     places = [*product(layout.backbones, layout.retrieval_datasets)]
-    for other in layout.other_methods:
+    of_paper = {number.row.rpartition("/")[2] for number in paper.table("table3")}
+    for other in [method for method in layout.other_methods if method in of_paper]:
         points: list[tuple[Any, ...]] = []
         for backbone, dataset in places:
             found = _paper_margins(paper, layout, backbone, other, dataset)
