@@ -224,7 +224,7 @@ def check_sources(
     if offline:
         advice = f"HF_HUB_OFFLINE is set on this host; on a host with internet access to this folder, run {command}"
         return Finding(ERROR, "sources", text, advice)
-    terms = shlex.join(["slq", "sources", "--preset", preset, *configs])
+    terms = f"slq sources --preset {shlex.join([preset, *configs])}"
     advice = f"the run fetches them on this host, which needs internet; or run on a host with internet: {command}"
     return Finding(NOTE, "sources", text, f"{advice}. Terms to accept: {terms}")
 

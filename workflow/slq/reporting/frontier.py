@@ -14,16 +14,17 @@ from typing import Any, Literal
 import pandas as pd
 
 from slq.common.errors import SlqError
-from slq.common.files import read_json, write_json
+from slq.common.files import write_json
 from slq.config.runs import frontier_points
 from slq.methods.registry import BASE
 from slq.reporting.frontier_output import draw_panels, frontier_table, write_table
 from slq.reporting.interval_tables import DIRECTION_LABELS
 from slq.reporting.method_comparison import compare_methods, describe_difference
-from slq.reporting.rates import mean_recall
+from slq.reporting.rates import LR_SWEEP_SCHEMA, mean_recall
 from slq.results.cells import TableCell
 from slq.results.layout import LayoutEntry, MethodRow, ReportLayout, parse_layout
 from slq.results.load import Results
+from slq.results.record import read_record
 
 SCHEMA = 1
 METRIC = "R@5"
@@ -91,7 +92,7 @@ def frontier_of(
     names = {BASE: BASE}
     for method in settings["points"]:
         folder = results / layout.preset / backbone.name / method["name"] / f"seed{layout.seeds[0]}"
-        trials = read_json(folder / "lr_sweep.json")["trials"]
+        trials = read_record(folder / "lr_sweep.json", results.parent, LR_SWEEP_SCHEMA).value("trials")
         of_method = frontier_points(method["name"], method["learning_rate"], trials, method["fractions"])
         names |= dict.fromkeys(of_method, method["name"])
     rows = tuple(MethodRow(name, name, "", changes_backbone=True) for name in names)
@@ -106,7 +107,7 @@ def frontier_of(
             differences += compare_points(loaded, layout, backbone, proposed, other)
     chosen = {point.name for point in picked.values() if point}
     return {
-        "base": asdict(base) | {"recall": base.recall},
+        BASE: asdict(base) | {"recall": base.recall},
         "points": [asdict(one) | {"recall": one.recall, "picked": one.name in chosen} for one in points],
         "picked": {method: point and point.name for method, point in picked.items()},
         "differences": differences,

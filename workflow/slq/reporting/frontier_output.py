@@ -74,13 +74,13 @@ def frontier_table(layout: ReportLayout, found: Mapping[str, Found], tolerance: 
 
 def _rows(layout: ReportLayout, found: Found, source: str) -> tuple[TableRow, ...]:
     """Build the rows of a backbone: base, then the runs."""
-    base = found["base"]["retention"]["report"]
+    base = found[BASE]["retention"]["report"]
 
     def number(value: float, formatter: Any = format_one_decimal) -> TableCell:
         return TableCell.measured(value, formatter, source, comparable=False)
 
     rows = []
-    for point in (found["base"], *found["points"]):
+    for point in (found[BASE], *found["points"]):
         report, is_base = point["retention"]["report"], point["name"] == BASE
         cells = (
             TableCell.missing("base is not validated") if is_base else number(point["val"]),
@@ -128,7 +128,7 @@ def draw_panels(layout: ReportLayout, found: Mapping[str, Found], tolerance: flo
     with figure_style():
         figure, rows = new_figure(1.0 + 1.6 * len(layout.backbones)), []
         for number, backbone in enumerate(layout.backbones, start=1):
-            axes, base = figure.add_subplot(len(layout.backbones), 1, number), found[backbone.name]["base"]
+            axes, base = figure.add_subplot(len(layout.backbones), 1, number), found[backbone.name][BASE]
             axes.axvspan(-tolerance, tolerance, color="#f3f3f3", zorder=0)
             for point in (base, *found[backbone.name]["points"]):
                 x, y = point["retention"]["report"] - base["retention"]["report"], point["recall"]

@@ -18,7 +18,7 @@ PAPER, DECIDED, UNDECIDED = "paper", "decided", "undecided"  # parts of a row, b
 
 
 def margins_chart(results: Results, paper: Paper) -> Chart:
-    """Collect the margins over each other method of the paper, with a row per backbone, retrieval dataset and direction.
+    """Collect the margins over the paper's other methods, with a row per backbone, retrieval dataset and direction.
 
     The part of a point is PAPER for the paper's margin, DECIDED or UNDECIDED for ours, and LOW or HIGH for the ends of
     its interval. Ours is undecided if it is not told apart from zero, or has fewer than MIN_SEEDS seeds.
